@@ -1,0 +1,1 @@
+"""Representative frames -> Q/DQ ONNX -> engine -> comparison -> budget -> bundle."""

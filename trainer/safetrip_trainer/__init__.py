@@ -1,0 +1,1 @@
+"""The workstation: SafeTrip-Q tree -> prepared index -> model -> fit -> evaluate -> export."""
