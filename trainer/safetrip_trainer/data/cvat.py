@@ -1,0 +1,156 @@
+"""CVAT-for-images 1.1 XML -> polygons with class ids.
+
+Parsed with defusedxml: a file that declares a DTD or entities is refused before anything is expanded. A bad
+polygon or image is reported and left out; only a file that is no CVAT XML at all is an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+from xml.etree.ElementTree import ParseError
+
+import defusedxml.ElementTree
+import numpy as np
+from defusedxml.common import DefusedXmlException
+
+from safetrip_trainer.classes import CLASS_NAMES
+from safetrip_trainer.data.problems import Problem
+from safetrip_trainer.errors import DatasetError
+
+__all__ = ["AnnotatedImage", "Annotations", "Polygon", "parse_cvat", "parse_points"]
+
+_CLASS_IDS = {name: index for index, name in enumerate(CLASS_NAMES)}
+_SHAPES = frozenset({"box", "polyline", "points", "cuboid", "skeleton", "ellipse", "mask"})
+# CVAT lets a point lie somewhat outside its image; a point many images away is a mistake, and would overflow
+# the rasteriser's fixed-point coordinates.
+_MAX_OUTSIDE = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Polygon:
+    """`points` (n, 2) float32 x, y in pixels, n >= 3, finite; `label` a class id; higher `z_order` lies on top."""
+
+    label: int
+    points: np.ndarray
+    z_order: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedImage:
+    """The usable polygons of one image, in document order; `name` is the file's name without folders."""
+
+    name: str
+    width: int
+    height: int
+    polygons: tuple[Polygon, ...]
+
+
+@dataclass
+class Annotations:
+    """One XML file: its images by name, what was left out and why, and what was dropped by design.
+
+    `dropped` counts per image name: labels outside the 24 ("label cat") and shapes that are no polygons
+    ("shape box").
+    """
+
+    images: dict[str, AnnotatedImage] = field(default_factory=dict)
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    dropped: dict[str, Counter[str]] = field(default_factory=dict)
+    file_problems: list[Problem] = field(default_factory=list)
+
+
+def parse_cvat(path: Path) -> Annotations:
+    """Read one annotation file.
+
+    Raises DatasetError naming `path` where it cannot be read, is malformed, declares entities, or holds no
+    `<annotations>`.
+    """
+    try:
+        root = defusedxml.ElementTree.parse(path, forbid_dtd=True).getroot()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except DefusedXmlException as error:
+        raise DatasetError(f"{path}: declares a DTD or entities, refused; export it again from CVAT") from error
+    except (ParseError, ValueError, LookupError) as error:
+        raise DatasetError(f"{path}: malformed XML ({error}); export it again from CVAT") from error
+    if root is None or root.tag != "annotations":
+        tag = "nothing" if root is None else f"<{root.tag}>"
+        raise DatasetError(f"{path}: holds {tag}, not <annotations>: export it as 'CVAT for images 1.1'")
+    annotations = Annotations()
+    for element in root.iter("image"):
+        _add_image(annotations, element, path)
+    return annotations
+
+
+def _add_image(annotations: Annotations, element: Any, path: Path) -> None:
+    name = PurePosixPath(element.get("name", "").replace("\\", "/")).name
+    if not name:
+        annotations.file_problems.append(Problem(str(path), "an <image> without a name"))
+        return
+    reasons = annotations.problems.setdefault(name, [])
+    if name in annotations.images:
+        reasons.append(f"annotated twice in {path.name}; the first is used")
+        return
+    try:
+        width, height = (_positive(element, key) for key in ("width", "height"))
+    except ValueError as error:
+        reasons.append(f"{path.name}: {error}")
+        return
+    polygons = []
+    dropped = annotations.dropped.setdefault(name, Counter())
+    for number, child in enumerate(element):
+        if child.tag in _SHAPES:
+            dropped[f"shape {child.tag}"] += 1
+        elif child.tag == "polygon":
+            label = child.get("label", "")
+            if label not in _CLASS_IDS:
+                dropped[f"label {label or '(none)'}"] += 1
+                continue
+            try:
+                points = parse_points(child.get("points", ""), width, height)
+                polygons.append(Polygon(_CLASS_IDS[label], points, _z_order(child)))
+            except ValueError as error:
+                reasons.append(f"{path.name}: shape {number} ({label}): {error}; polygon left out")
+    annotations.images[name] = AnnotatedImage(name, width, height, tuple(polygons))
+
+
+def _positive(element: Any, key: str) -> int:
+    text = element.get(key, "")
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value <= 0:
+        raise ValueError(f"{key}={text!r} is no positive whole number")
+    return value
+
+
+def _z_order(element: Any) -> int:
+    text = element.get("z_order", "0")
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"z_order={text!r} is no whole number") from None
+
+
+def parse_points(text: str, width: int, height: int) -> np.ndarray:
+    """`"x,y;x,y;..."` -> (n, 2) float32; ValueError for < 3 points, non-numbers, NaN or points far outside."""
+    pairs = [pair.split(",") for pair in text.split(";") if pair.strip()]
+    if len(pairs) < 3:
+        raise ValueError(f"{len(pairs)} point(s), a polygon needs 3")
+    values = []
+    for pair in pairs:
+        try:
+            x, y = (float(number) for number in pair)
+        except ValueError:
+            raise ValueError(f"point {','.join(pair)!r} is not 'x,y'") from None
+        if not (math.isfinite(x) and math.isfinite(y)):
+            raise ValueError(f"point {','.join(pair)!r} is not finite")
+        if not (abs(x - width / 2) <= _MAX_OUTSIDE * width and abs(y - height / 2) <= _MAX_OUTSIDE * height):
+            raise ValueError(f"point {','.join(pair)!r} lies far outside the {width}x{height} image")
+        values.append((x, y))
+    return np.array(values, dtype=np.float32)

@@ -1,0 +1,143 @@
+"""Image files: size and completeness from their structure, and decoding that names the file at fault.
+
+libjpeg fills the missing part of a truncated file with grey and libpng may return the rows it has, so that
+"it decoded" proves nothing. Completeness is read from the container instead, which also costs far less than
+decoding: the JPEG's end-of-image marker, the PNG's chunk checksums and IEND.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from safetrip_trainer.data.files import read_bytes
+from safetrip_trainer.errors import DatasetError
+
+__all__ = ["ImageInfo", "encode_png", "probe_image", "read_gray", "read_image"]
+
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_JPEG_MAGIC = b"\xff\xd8"
+# SOF0..SOF15 hold the size; C4 (huffman tables), C8 (reserved) and CC (arithmetic conditioning) are no frames.
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_REDUCTIONS = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """`width` and `height` in pixels, `bit_depth` per channel, `kind` "jpeg" or "png"."""
+
+    width: int
+    height: int
+    bit_depth: int
+    kind: str
+
+
+def probe_image(data: bytes, path: Path) -> ImageInfo:
+    """Size of a complete JPEG or PNG held in `data`; `path` is for the message.
+
+    Raises DatasetError where the file is empty, truncated, damaged or of another format.
+    """
+    if data.startswith(_JPEG_MAGIC):
+        return _probe_jpeg(data, path)
+    if data.startswith(_PNG_MAGIC):
+        return _probe_png(data, path)
+    reason = "empty file" if not data else "neither JPEG nor PNG"
+    raise DatasetError(f"{path}: {reason}; replace the file or remove it")
+
+
+def _probe_jpeg(data: bytes, path: Path) -> ImageInfo:
+    size: ImageInfo | None = None
+    position = 2
+    while position + 9 < len(data):
+        if data[position] != 0xFF:
+            break
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        if marker in _JPEG_FRAMES:
+            depth, height, width = struct.unpack_from(">BHH", data, position + 4)
+            size = ImageInfo(width, height, depth, "jpeg")
+        if marker == 0xDA:  # start of scan: entropy-coded data follows, in which FFD9 and FFDA cannot occur
+            break
+        position += 2 + struct.unpack_from(">H", data, position + 2)[0]
+    if size is None or size.width == 0 or size.height == 0:
+        raise DatasetError(f"{path}: damaged JPEG header; copy the file again")
+    if data.rfind(b"\xff\xd9", position) < data.rfind(b"\xff\xda"):
+        raise DatasetError(f"{path}: truncated JPEG (no end-of-image marker); copy the file again")
+    return size
+
+
+def _probe_png(data: bytes, path: Path) -> ImageInfo:
+    size: ImageInfo | None = None
+    position = len(_PNG_MAGIC)
+    view = memoryview(data)
+    while position + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if end > len(data):
+            break
+        (checksum,) = struct.unpack_from(">I", data, end - 4)
+        if zlib.crc32(view[position + 4 : end - 4]) != checksum:
+            raise DatasetError(f"{path}: damaged PNG (checksum of {name!r} differs); copy the file again")
+        if name == b"IHDR":
+            width, height, depth = struct.unpack_from(">IIB", data, position + 8)
+            size = ImageInfo(width, height, depth, "png")
+        if name == b"IEND":
+            if size is None:
+                break
+            return size
+        position = end
+    raise DatasetError(f"{path}: truncated PNG (no end-of-image chunk); copy the file again")
+
+
+def read_image(path: Path, min_size: tuple[int, int] | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 BGR, as stored: EXIF rotation is not applied, since annotations count stored pixels.
+
+    `min_size` (h, w) lets a JPEG be decoded at 1/2, 1/4 or 1/8, the smallest that is at least so large.
+    Raises DatasetError where the file is missing, truncated or damaged.
+    """
+    data = read_bytes(path)
+    info = probe_image(data, path)
+    flag = cv2.IMREAD_COLOR_BGR
+    if min_size is not None and info.kind == "jpeg":
+        flag = _reduction(info, min_size)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        raise DatasetError(f"{path}: cannot be decoded; copy the file again")
+    return image
+
+
+def _reduction(info: ImageInfo, min_size: tuple[int, int]) -> int:
+    for factor, flag in _REDUCTIONS:
+        if -(-info.height // factor) >= min_size[0] and -(-info.width // factor) >= min_size[1]:
+            return flag
+    return cv2.IMREAD_COLOR_BGR
+
+
+def read_gray(path: Path, dtype: type[np.generic] = np.uint8) -> np.ndarray:
+    """(H, W) of exactly `dtype` (uint8 or uint16), values as stored; DatasetError for anything else."""
+    data = read_bytes(path)
+    probe_image(data, path)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise DatasetError(f"{path}: cannot be decoded; copy the file again")
+    if image.ndim != 2 or image.dtype != dtype:
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        raise DatasetError(
+            f"{path}: {channels} channel(s) of {image.dtype}, expected one channel of {np.dtype(dtype)}"
+        )
+    return image
+
+
+def encode_png(image: np.ndarray, compression: int = 1) -> bytes:
+    """PNG bytes of a uint8 or uint16 image. Level 1 is several times faster than the default, and hardly larger."""
+    done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, compression])
+    if not done:
+        raise ValueError(f"cannot encode an image of shape {image.shape} and dtype {image.dtype}")
+    return data.tobytes()

@@ -1,0 +1,1 @@
+"""From a checkpoint to a bundle: the deploy graph, simplified, and checked against torch."""

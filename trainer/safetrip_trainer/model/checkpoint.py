@@ -1,0 +1,156 @@
+"""Reading weights from files, without pickle's code execution, and foreign key names turned into ours."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from safetrip_trainer.errors import CheckpointError
+
+__all__ = ["KeyReport", "load_checkpoint", "load_state_file", "load_weights", "translate_keys"]
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A torch checkpoint as a dictionary, loaded with `weights_only=True`.
+
+    Raises:
+        CheckpointError: missing, truncated, or holding objects that only pickle could make.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises zip, pickle, runtime and EOF errors for broken files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: not a checkpoint that can be loaded safely ({reason})") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected a dictionary of tensors")
+    return content
+
+
+def load_state_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or of a torch checkpoint (its `state_dict` where it has one).
+
+    Raises:
+        CheckpointError: the file is missing, broken, or holds no tensors.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from error
+    content = load_checkpoint(path)
+    state = content.get("state_dict", content.get("model", content))
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise CheckpointError(f"{path}: holds no tensors")
+    return tensors
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """How a foreign state dictionary maps onto a model."""
+
+    matched: dict[str, str]
+    """Foreign key by our key."""
+    missing: list[str]
+    """Our keys that nothing matched."""
+    unexpected: list[str]
+    """Foreign keys that match nothing of ours, or in another shape."""
+
+
+_WRAPPERS = re.compile(r"^(?:(?:module|model|net|_orig_mod|student|state_dict)\.)+")
+
+# The public Light-Weight RefineNet / Hydranet names -> ours.
+_RENAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"^features\.", "encoder.features."),
+        (r"^backbone\.features\.", "encoder.features."),
+        (r"^conv3\.", "decoder.adapters.0."),
+        (r"^conv4\.", "decoder.adapters.1."),
+        (r"^conv5\.", "decoder.adapters.2."),
+        (r"^conv6\.", "decoder.adapters.3."),
+        (r"^conv7\.", "decoder.adapters.4."),
+        (r"^conv8\.", "decoder.adapters.5."),
+        (r"^crp4\.", "decoder.pools.0."),
+        (r"^crp3\.", "decoder.pools.1."),
+        (r"^crp2\.", "decoder.pools.2."),
+        (r"^crp1\.", "decoder.pools.3."),
+        (r"^conv_adapt4\.", "decoder.laterals.0."),
+        (r"^conv_adapt3\.", "decoder.laterals.1."),
+        (r"^conv_adapt2\.", "decoder.laterals.2."),
+        (r"^pre_segm\.", "segmentation.pre."),
+        (r"^segm\.", "segmentation.out."),
+        (r"^pre_depth\.", "depth.pre."),
+        (r"^depth\.(weight|bias)$", r"depth.out.\1"),
+    )
+)
+# Inside those parts: CRP stages are numbered `0.0`, `1_outvar_dimred`, ...; a convolution may sit in a Sequential.
+_CRP_STAGE = re.compile(
+    r"^(decoder\.pools\.\d)\.(?:mini_?blocks?\.)?(?:0\.)?(\d)_?(?:outvar_dimred)?\.(?:0\.)?(weight)$"
+)
+_SEQUENTIAL = re.compile(
+    r"^(decoder\.(?:adapters|laterals)\.\d|(?:segmentation|depth)\.(?:pre|out))\.0\.(weight|bias)$"
+)
+
+
+def _our_name(key: str, own: dict[str, Tensor]) -> str:
+    name = key
+    if name not in own:
+        name = _WRAPPERS.sub("", name)
+    if name in own:
+        return name
+    for pattern, replacement in _RENAMES:
+        name, count = pattern.subn(replacement, name)
+        if count:
+            break
+    stage = _CRP_STAGE.match(name)
+    if stage:
+        index = int(stage[2]) - (1 if "outvar" in key else 0)
+        return f"{stage[1]}.convs.{index}.{stage[3]}"
+    return _SEQUENTIAL.sub(r"\1.\2", name)
+
+
+def translate_keys(state: dict[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], KeyReport]:
+    """Foreign key names (`module.`, `model.`, torchvision's, the public Hydranet's) to the model's own.
+
+    Returns:
+        The tensors that fit by name and shape, under our names, and what matched and what did not.
+    """
+    own = model.state_dict()
+    found: dict[str, Tensor] = {}
+    matched: dict[str, str] = {}
+    unexpected: list[str] = []
+    for key, value in state.items():
+        name = _our_name(key, own)
+        if name in own and own[name].shape == value.shape and name not in found:
+            found[name] = value
+            matched[name] = key
+        else:
+            unexpected.append(key)
+    return found, KeyReport(matched, [key for key in own if key not in found], unexpected)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Loads a file's weights into the model, all of them or none.
+
+    Raises:
+        CheckpointError: the file's keys do not cover the model; names the first that is missing.
+    """
+    found, report = translate_keys(load_state_file(path), model)
+    missing = [key for key in report.missing if not key.endswith("num_batches_tracked")]
+    if missing:
+        raise CheckpointError(
+            f"{path}: {len(missing)} of {len(model.state_dict())} tensors are missing or of another shape "
+            f"(first: {missing[0]}); `trainer fix-checkpoint` shows what matches"
+        )
+    model.load_state_dict(found, strict=False)

@@ -1,0 +1,59 @@
+"""HydraNet: one encoder, one decoder, a segmentation and a depth head (arXiv 1809.04766)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from safetrip_trainer.classes import NUM_CLASSES
+from safetrip_trainer.model.decoder import LightWeightRefineNet
+from safetrip_trainer.model.encoder import MobileNetV2Encoder
+from safetrip_trainer.model.heads import DepthHead, TaskHead
+
+__all__ = ["MAX_DEPTH", "HydraNet", "HydraOutput"]
+
+MAX_DEPTH = 80.0
+"""Metres at which the depth head saturates."""
+
+
+class HydraOutput(NamedTuple):
+    """What the heads say at a quarter of the input's resolution."""
+
+    logits: Tensor
+    """(N, classes, h/4, w/4)."""
+    depth: Tensor
+    """(N, 1, h/4, w/4), a fraction of `MAX_DEPTH`, 0..1."""
+
+
+class HydraNet(nn.Module):
+    """3.03 M parameters and 4.5 GMAC at 512x512 with the defaults.
+
+    Args:
+        num_classes: outputs of the segmentation head.
+        width_mult: width multiplier of the encoder.
+        decoder_channels: width of the decoder.
+    """
+
+    def __init__(
+        self, num_classes: int = NUM_CLASSES, width_mult: float = 1.0, decoder_channels: int = 256
+    ) -> None:
+        super().__init__()
+        self.encoder = MobileNetV2Encoder(width_mult)
+        self.decoder = LightWeightRefineNet(self.encoder.channels, decoder_channels)
+        self.segmentation = TaskHead(decoder_channels, num_classes)
+        self.depth = DepthHead(decoder_channels)
+        self._initialize_decoder()
+
+    def _initialize_decoder(self) -> None:
+        for part in (self.decoder, self.segmentation, self.depth):
+            for module in part.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="linear")
+                    if module.bias is not None:
+                        nn.init.zeros_(module.bias)
+
+    def forward(self, image: Tensor) -> HydraOutput:
+        """(N, 3, h, w), normalised RGB; h and w multiples of 32."""
+        features = self.decoder(self.encoder(image))
+        return HydraOutput(self.segmentation(features), self.depth(features))
