@@ -74,7 +74,9 @@ def parse_cvat(path: Path) -> Annotations:
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}") from error
     except DefusedXmlException as error:
-        raise DatasetError(f"{path}: declares a DTD or entities, refused; export it again from CVAT") from error
+        raise DatasetError(
+            f"{path}: declares a DTD or entities, refused; export it again from CVAT"
+        ) from error
     except (ParseError, ValueError, LookupError) as error:
         raise DatasetError(f"{path}: malformed XML ({error}); export it again from CVAT") from error
     if root is None or root.tag != "annotations":

@@ -1,13 +1,13 @@
-"""Writing so that a kill at any moment leaves the old file or the new one, never half of either."""
+"""Reading and writing whole files, with the path in every message."""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from safetrip_sdk import atomic
 from safetrip_trainer.errors import DatasetError
 
 __all__ = ["read_bytes", "read_json", "write_atomic", "write_json"]
@@ -16,26 +16,23 @@ __all__ = ["read_bytes", "read_json", "write_atomic", "write_json"]
 def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
     """Replace `path` by `data` in one step, making its folder where it lacks one.
 
-    `sync=False` leaves out the fsync: for files whose content is checked again before it is used, where
-    one fsync per image would dominate the run. Raises DatasetError naming the path (disk full, no
-    permission).
+    `sync=False` leaves out the fsync: for files that are checked again before they are used, where one fsync
+    per image would dominate the run. Raises DatasetError naming the path (disk full, no permission).
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        if sync:
+            atomic.write_bytes(path, data)
+            return
+        temporary = atomic.sibling(path, ".tmp")
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                if sync:
-                    file.flush()
-                    os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
+            temporary.write_bytes(data)
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise DatasetError(f"cannot write {path}: {error.strerror or error}") from error
+        raise DatasetError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -78,5 +78,7 @@ def disparity_to_depth(
     if confidence is not None:
         known &= confidence >= min_confidence
     depth = np.full(disparity.shape, np.nan, dtype=np.float32)
-    np.divide(np.float32(baseline * fx * DISPARITY_SCALE), disparity, out=depth, where=known, dtype=np.float32)
+    np.divide(
+        np.float32(baseline * fx * DISPARITY_SCALE), disparity, out=depth, where=known, dtype=np.float32
+    )
     return depth

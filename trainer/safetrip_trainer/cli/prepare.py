@@ -1,0 +1,55 @@
+"""`trainer prepare DATA --out PREPARED`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+__all__ = ["EPILOG", "HELP", "configure", "run"]
+
+HELP = "check a SafeTrip-Q tree, rasterise its polygons, split it by folder, count its classes"
+EPILOG = """\
+examples:
+  trainer prepare data/SafeTrip-Q --out data/prepared
+  trainer prepare data/street --out data/street-prepared --val-folders 012,013,014
+  trainer prepare data/SafeTrip-Q --out data/prepared --val-fraction 0.2 --seed 1 --json prepare.json
+
+A second call does only what has changed. What cannot be used is listed in PREPARED/problems.json.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument(
+        "data", type=Path, metavar="DATA", help="folder that holds Surface/, Polygon/ and Depth/"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="PREPARED", help="where the index and masks go"
+    )
+    parser.add_argument(
+        "--val-folders",
+        type=lambda text: tuple(name.strip() for name in text.split(",") if name.strip()),
+        default=(),
+        metavar="A,B",
+        help="validate on these: Surface_012, Surface/Surface_012, or a number (012: in every source)",
+    )
+    parser.add_argument(
+        "--val-fraction", type=float, default=0.2, help="share of each source's folders (0.2)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="draws the validation folders (0)")
+    parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
+    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the figures to FILE")
+
+
+def run(args: argparse.Namespace) -> int | None:
+    """Prepare, print the summary, write the figures."""
+    from safetrip_trainer.data.files import write_json
+    from safetrip_trainer.data.prepare import PrepareOptions, prepare
+    from safetrip_trainer.data.report import print_report, report_figures
+
+    options = PrepareOptions(args.val_folders, args.val_fraction, args.seed, args.workers)
+    report = prepare(args.data, args.out, options)
+    print_report(report)
+    if args.json is not None:
+        write_json(args.json, report_figures(report))
+    return None

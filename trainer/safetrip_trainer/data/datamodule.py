@@ -1,0 +1,152 @@
+"""The prepared set as Lightning's loaders."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from torch.utils.data import DataLoader
+
+from safetrip_trainer.data.augment import evaluation_transform, training_transform
+from safetrip_trainer.data.dataset import SafetripDataset
+from safetrip_trainer.data.index import HEADER_FILE, PreparedIndex, Sample
+from safetrip_trainer.errors import DatasetError
+
+__all__ = ["SafetripDataModule"]
+
+logger = logging.getLogger(__name__)
+
+
+class SafetripDataModule(L.LightningDataModule):
+    """SafeTrip-Q for training and validation.
+
+    Args:
+        root: what `trainer prepare` wrote, or a raw SafeTrip-Q tree, which is then prepared first.
+        prepared: where a raw tree is prepared to; beside it, with `-prepared` added, by default.
+        size: height and width of the net's input.
+        batch_size: images a step and process.
+        sources: which of `surface`, `polygon` and `depth` take part.
+        num_workers: loading processes; -1 takes one a core, at most 8.
+        zoom: smallest and largest random magnification.
+        jitter: strength of the colour augmentation; 0 turns it off.
+        min_confidence: depth below this confidence (0-255) is not trained on.
+        val_min_confidence: the same for validation; 255 keeps measured pixels only.
+        pseudo_confidence: a teacher's labels count above this confidence on samples with depth only.
+        reduced_decoding: decode large JPEGs at a reduced scale that still covers the net's input.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        prepared: str | None = None,
+        size: tuple[int, int] = (512, 512),
+        batch_size: int = 8,
+        sources: tuple[str, ...] = ("surface", "polygon", "depth"),
+        num_workers: int = -1,
+        zoom: tuple[float, float] = (1.0, 2.0),
+        jitter: float = 0.3,
+        min_confidence: int = 128,
+        val_min_confidence: int = 255,
+        pseudo_confidence: float | None = 0.7,
+        reduced_decoding: bool = True,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.root = Path(root)
+        self.prepared = Path(prepared) if prepared else None
+        self.size = (size[0], size[1])
+        self.batch_size = batch_size
+        self.sources = sources
+        self.num_workers = min(os.cpu_count() or 1, 8) if num_workers < 0 else num_workers
+        self.zoom = zoom
+        self.jitter = jitter
+        self.min_confidence = min_confidence
+        self.val_min_confidence = val_min_confidence
+        self.pseudo_confidence = pseudo_confidence
+        self.reduced_decoding = reduced_decoding
+        self._index: PreparedIndex | None = None
+
+    @property
+    def prepared_folder(self) -> Path:
+        """Where the prepared set is, or will be."""
+        if (self.root / HEADER_FILE).is_file():
+            return self.root
+        return self.prepared or self.root.with_name(self.root.name + "-prepared")
+
+    @property
+    def index(self) -> PreparedIndex:
+        """The prepared set; `prepare_data` must have run where `root` is a raw tree."""
+        if self._index is None:
+            self._index = PreparedIndex.load(self.prepared_folder)
+        return self._index
+
+    def prepare_data(self) -> None:
+        """Prepares a raw tree; once, on one process of each node."""
+        folder = self.prepared_folder
+        if not (folder / HEADER_FILE).is_file():
+            from safetrip_trainer.data.prepare import prepare
+
+            logger.info("%s is a raw tree: preparing it to %s", self.root, folder)
+            prepare(self.root, folder)
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self._samples("train")
+        self._samples("val")
+
+    def _samples(self, split: str) -> list[Sample]:
+        samples = [sample for sample in self.index.split(split) if sample.source in self.sources]
+        if not samples:
+            raise DatasetError(
+                f"{self.prepared_folder}: no {split} sample of {', '.join(self.sources)}; "
+                "`trainer prepare` prints which folders went where and --val-folders moves them"
+            )
+        return samples
+
+    def _loader(self, dataset: SafetripDataset, **options: Any) -> DataLoader[dict[str, Any]]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.trainer is not None
+            and self.trainer.accelerator is not None
+            and _on_gpu(self.trainer),
+            **options,
+        )
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        samples = self._samples("train")
+        dataset = SafetripDataset(
+            self.index,
+            samples,
+            training_transform(self.size, self.zoom, self.jitter),
+            self.min_confidence,
+            self.pseudo_confidence,
+            # A zoomed window is enlarged: keep enough pixels for the largest zoom.
+            (round(self.size[0] * self.zoom[1]), round(self.size[1] * self.zoom[1]))
+            if self.reduced_decoding
+            else None,
+        )
+        # A last batch of one image would break BatchNorm's statistics.
+        return self._loader(dataset, shuffle=True, drop_last=len(samples) >= self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        dataset = SafetripDataset(
+            self.index,
+            self._samples("val"),
+            evaluation_transform(self.size),
+            self.val_min_confidence,
+            pseudo_confidence=None,
+        )
+        return self._loader(dataset)
+
+    test_dataloader = val_dataloader
+    predict_dataloader = val_dataloader
+
+
+def _on_gpu(trainer: L.Trainer) -> bool:
+    return type(trainer.accelerator).__name__ == "CUDAAccelerator"

@@ -1,0 +1,199 @@
+"""The prepared index: which samples there are, where their files lie, and how to read them.
+
+On disk under PREPARED: `prepared.json` (the header; replaced last, so that its presence means "complete"),
+`index-<hash>.jsonl` (one sample a line), `masks/` and `pseudo/` (8-bit PNG).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from safetrip_trainer.classes import NUM_CLASSES
+from safetrip_trainer.data.files import read_bytes, read_json
+from safetrip_trainer.data.images import read_gray, read_image
+from safetrip_trainer.data.stereo import disparity_to_depth
+from safetrip_trainer.errors import DatasetError
+
+__all__ = ["HEADER_FILE", "SCHEMA_VERSION", "SPLITS", "PreparedIndex", "Sample"]
+
+SCHEMA_VERSION = 1
+HEADER_FILE = "prepared.json"
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One frame and where its labels lie.
+
+    `id` "Surface/Surface_001/name"; `source` "surface", "polygon" or "depth"; `folder` "Surface/Surface_001";
+    `width`, `height` of the image in pixels; `image`, `disparity`, `confidence` relative to the tree, `mask`
+    relative to PREPARED; `baseline` in metres and `fx` in pixels of a depth sample; `pixels` counts the mask's
+    pixels per class id that occurs; `digest` is of the content of every input.
+    """
+
+    id: str
+    source: str
+    folder: str
+    split: str
+    width: int
+    height: int
+    image: str
+    digest: str
+    mask: str | None = None
+    disparity: str | None = None
+    confidence: str | None = None
+    baseline: float | None = None
+    fx: float | None = None
+    pixels: Mapping[int, int] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Without the fields that are None."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Sample:
+        """The inverse of `to_json`; TypeError for missing or unknown fields."""
+        values = dict(value)
+        if values.get("pixels") is not None:
+            values["pixels"] = {int(key): int(count) for key, count in values["pixels"].items()}
+        unknown = set(values) - {item.name for item in fields(cls)}
+        if unknown:
+            raise TypeError(f"unknown fields {sorted(unknown)}")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class PreparedIndex:
+    """What `trainer prepare` wrote, loaded. `root`: the tree, `prepared`: the folder of masks and index.
+
+    `class_weights` (24,) float32 for the cross-entropy; `data_hash` is of every sample's content and split;
+    `header` is prepared.json as it stands.
+    """
+
+    root: Path
+    prepared: Path
+    samples: tuple[Sample, ...]
+    class_weights: np.ndarray
+    data_hash: str
+    header: Mapping[str, Any]
+
+    @classmethod
+    def load(
+        cls, prepared: str | os.PathLike[str], root: str | os.PathLike[str] | None = None
+    ) -> PreparedIndex:
+        """Open PREPARED; `root` where the tree has moved.
+
+        Raises DatasetError where PREPARED is absent, incomplete, damaged or newer than this version, or the
+        tree is gone.
+        """
+        folder = Path(prepared)
+        header = _read_header(folder)
+        samples = tuple(_read_samples(folder / str(header["index"])))
+        if len(samples) != header["count"]:
+            found = f"{len(samples)} samples in {header['index']}, {header['count']} expected"
+            raise DatasetError(f"{folder}: damaged ({found}); run 'trainer prepare' again")
+        weights = np.array(header["class_weights"], dtype=np.float32)
+        if weights.shape != (NUM_CLASSES,):
+            raise DatasetError(
+                f"{folder}: {weights.size} class weights, {NUM_CLASSES} expected; prepare it again"
+            )
+        tree = _find_root(folder, header, None if root is None else Path(root), samples)
+        return cls(tree, folder, samples, weights, str(header["data_hash"]), header)
+
+    @cached_property
+    def _by_split(self) -> dict[str, list[Sample]]:
+        return {name: [sample for sample in self.samples if sample.split == name] for name in SPLITS}
+
+    def split(self, name: str) -> list[Sample]:
+        """The samples of "train", "val" or "all", in a fixed order."""
+        if name == "all":
+            return list(self.samples)
+        if name not in SPLITS:
+            raise DatasetError(f"no split {name!r}; there are {', '.join(SPLITS)} and all")
+        return list(self._by_split[name])
+
+    def load_image(self, sample: Sample, min_size: tuple[int, int] | None = None) -> np.ndarray:
+        """(H, W, 3) uint8 BGR; `min_size` (h, w) allows a JPEG at 1/2, 1/4 or 1/8 that is at least so large.
+
+        Raises DatasetError naming the path where it is missing, truncated or damaged.
+        """
+        return read_image(self.root / sample.image, min_size)
+
+    def load_mask(self, sample: Sample) -> np.ndarray | None:
+        """(H, W) uint8 class ids, 255 unlabelled; None for a sample without annotation."""
+        return None if sample.mask is None else read_gray(self.prepared / sample.mask)
+
+    def load_depth(self, sample: Sample, min_confidence: int = 1) -> np.ndarray | None:
+        """(H, W) float32 metres, NaN where unknown or less certain; None for a sample without stereo."""
+        if sample.disparity is None or sample.baseline is None or sample.fx is None:
+            return None
+        disparity = read_gray(self.root / sample.disparity, np.uint16)
+        confidence = None if sample.confidence is None else read_gray(self.root / sample.confidence)
+        return disparity_to_depth(disparity, sample.baseline, sample.fx, confidence, min_confidence)
+
+    def pseudo_paths(self, sample: Sample) -> tuple[Path, Path]:
+        """Where a teacher's labels and confidence (8-bit PNG both) of this sample belong."""
+        base = self.prepared / "pseudo"
+        return base / f"{sample.id}_labels.png", base / f"{sample.id}_confidence.png"
+
+    def load_pseudo(self, sample: Sample) -> tuple[np.ndarray, np.ndarray] | None:
+        """(labels, confidence), (H, W) uint8 each, confidence 255 = certain; None where there are none."""
+        labels, confidence = self.pseudo_paths(sample)
+        if not (labels.exists() and confidence.exists()):
+            return None
+        return read_gray(labels), read_gray(confidence)
+
+
+def _read_header(folder: Path) -> dict[str, Any]:
+    path = folder / HEADER_FILE
+    if not path.is_file():
+        state = "is incomplete" if folder.is_dir() else "does not exist"
+        raise DatasetError(f"{folder}: {state}; run 'trainer prepare DATA --out {folder}'")
+    header = read_json(path)
+    version = header.get("schema_version") if isinstance(header, dict) else None
+    if not isinstance(version, int):
+        raise DatasetError(f"{path}: damaged; run 'trainer prepare' again")
+    if version > SCHEMA_VERSION:
+        raise DatasetError(
+            f"{path}: schema {version} is newer than this version's {SCHEMA_VERSION}; update safetrip or prepare again"
+        )
+    missing = {"index", "count", "class_weights", "data_hash", "root", "root_relative"} - set(header)
+    if missing:
+        raise DatasetError(f"{path}: damaged (no {', '.join(sorted(missing))}); run 'trainer prepare' again")
+    return header
+
+
+def _read_samples(path: Path) -> Iterable[Sample]:
+    for number, line in enumerate(read_bytes(path).splitlines(), start=1):
+        try:
+            yield Sample.from_json(json.loads(line))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DatasetError(
+                f"{path}: line {number} damaged ({error}); run 'trainer prepare' again"
+            ) from error
+
+
+def _find_root(
+    folder: Path, header: Mapping[str, Any], given: Path | None, samples: tuple[Sample, ...]
+) -> Path:
+    """The tree: where the caller says, else beside PREPARED as it was, else at its absolute path."""
+    if given is not None:
+        candidates = [given]
+    else:
+        candidates = [
+            Path(os.path.normpath(folder.resolve() / header["root_relative"])),
+            Path(header["root"]),
+        ]
+    for candidate in candidates:
+        if candidate.is_dir() and (not samples or (candidate / samples[0].image).exists()):
+            return candidate
+    where = " or ".join(str(path) for path in dict.fromkeys(candidates))
+    raise DatasetError(f"{folder}: its tree is gone (looked in {where}); move it back or give its new root")

@@ -1,0 +1,223 @@
+"""`trainer prepare`: a tree in, a complete PREPARED out, on every core, with memory independent of the images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from io import BytesIO
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from safetrip_trainer.classes import CLASS_NAMES, COLORS, IGNORE, class_kind, color_map
+from safetrip_trainer.data.files import write_atomic, write_json
+from safetrip_trainer.data.index import HEADER_FILE, SCHEMA_VERSION, PreparedIndex, Sample
+from safetrip_trainer.data.problems import Problem
+from safetrip_trainer.data.splits import split_by_fraction, split_by_name
+from safetrip_trainer.data.statistics import class_weights, total_pixels
+from safetrip_trainer.data.tree import Tree, scan_tree
+from safetrip_trainer.data.units import Unit, UnitResult, make_units, run_unit
+from safetrip_trainer.errors import DatasetError
+
+__all__ = ["PrepareOptions", "PrepareReport", "prepare"]
+
+WEIGHTS_FILE = f"class_weights_{len(CLASS_NAMES)}.npy"
+COLORS_FILE = f"cmap_safetrip_{len(CLASS_NAMES)}.npy"
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """`val_folders` names them; without, `val_fraction` of each source's folders, drawn by `seed`.
+
+    `workers` processes (None: one per core).
+    """
+
+    val_folders: tuple[str, ...] = ()
+    val_fraction: float = 0.2
+    seed: int = 0
+    workers: int | None = None
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What came out: the index as it loads, and what did not go in.
+
+    `dropped` counts shapes by reason ("label cat"), `reused` samples taken from an earlier run, `notes` what
+    the split could not do.
+    """
+
+    index: PreparedIndex
+    problems: tuple[Problem, ...]
+    dropped: Counter[str]
+    notes: tuple[str, ...]
+    reused: int
+
+
+def prepare(
+    root: str | os.PathLike[str], out: str | os.PathLike[str], options: PrepareOptions
+) -> PrepareReport:
+    """Read the tree at `root`, write PREPARED at `out`.
+
+    A PREPARED that stood there stays valid until the new one is complete. Raises DatasetError where `root` is no
+    tree, nothing in it is usable, `out` holds something else, or cannot be written.
+    """
+    tree = scan_tree(Path(root))
+    prepared = Path(out)
+    _check_out(prepared)
+    units = make_units(tree.root.absolute(), prepared.absolute(), tree.folders)
+    samples: list[Sample] = []
+    problems = list(tree.problems)
+    dropped: Counter[str] = Counter()
+    reused = 0
+    for result in _run(units, options):
+        samples += result.samples
+        problems += result.problems
+        dropped += result.dropped
+        reused += len(result.samples) if result.reused else 0
+    problems = sorted(set(problems))
+    if not samples:
+        first = f"; first of {len(problems)}: {problems[0]}" if problems else ""
+        raise DatasetError(f"{root}: nothing usable in it{first}")
+    samples, notes = _split(tree, samples, options)
+    _write(tree, prepared, samples, problems, dropped, notes, options)
+    return PrepareReport(
+        PreparedIndex.load(prepared, tree.root), tuple(problems), dropped, tuple(notes), reused
+    )
+
+
+def _check_out(prepared: Path) -> None:
+    """Stale masks are removed from OUT at the end, so it must be ours (or empty) to begin with."""
+    if not prepared.exists():
+        return
+    if not prepared.is_dir():
+        raise DatasetError(f"{prepared}: is a file; give a folder for --out")
+    ours = (prepared / HEADER_FILE).exists() or (prepared / ".units").is_dir()
+    if not ours and any(prepared.iterdir()):
+        raise DatasetError(f"{prepared}: holds other files; give an empty or new folder for --out")
+
+
+def _run(units: Sequence[Unit], options: PrepareOptions) -> Iterator[UnitResult]:
+    """Every unit's result, in order, on `options.workers` processes, with a bar counting images."""
+    workers = min(options.workers or os.cpu_count() or 1, len(units))
+    total = sum(len(unit.names) for unit in units)
+    bar = tqdm(total=total, unit="img", desc="prepare", disable=not options.progress, dynamic_ncols=True)
+    with closing(bar):
+        for unit, result in zip(units, _map(units, workers)):
+            bar.update(len(unit.names))
+            yield result
+
+
+def _map(units: Sequence[Unit], workers: int) -> Iterator[UnitResult]:
+    if workers <= 1:
+        yield from map(run_unit, units)
+        return
+    # Spawned, not forked: the caller may hold threads (torch, a progress bar) that a fork would copy half of.
+    with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
+        try:
+            yield from pool.map(run_unit, units, chunksize=1)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _split(tree: Tree, samples: Iterable[Sample], options: PrepareOptions) -> tuple[list[Sample], list[str]]:
+    """Samples with their split, by id. Folders that gave no sample take no part."""
+    samples = sorted(samples, key=lambda sample: sample.id)
+    used = {sample.folder for sample in samples}
+    folders = [folder for folder in tree.folders if folder.path in used]
+    if options.val_folders:
+        splits, notes = split_by_name(folders, options.val_folders)
+    else:
+        splits, notes = split_by_fraction(folders, options.val_fraction, options.seed)
+    return [replace(sample, split=splits[sample.folder]) for sample in samples], notes
+
+
+def _write(
+    tree: Tree,
+    prepared: Path,
+    samples: Sequence[Sample],
+    problems: Sequence[Problem],
+    dropped: Counter[str],
+    notes: Sequence[str],
+    options: PrepareOptions,
+) -> None:
+    """All files, the header last: it is what makes PREPARED complete."""
+    pixels = total_pixels(sample.pixels or {} for sample in samples if sample.split == "train")
+    weights = class_weights(pixels)
+    lines = "".join(json.dumps(sample.to_json(), ensure_ascii=False) + "\n" for sample in samples).encode()
+    index_name = f"index-{hashlib.sha256(lines).hexdigest()[:12]}.jsonl"
+    write_atomic(prepared / index_name, lines)
+    write_atomic(prepared / WEIGHTS_FILE, _npy(weights))
+    write_atomic(prepared / COLORS_FILE, _npy(color_map()))
+    write_json(prepared / "class_info.json", _class_info())
+    write_json(
+        prepared / "problems.json",
+        {
+            "problems": [{"path": item.path, "reason": item.reason} for item in problems],
+            "dropped_shapes": dict(sorted(dropped.items())),
+            "notes": list(notes),
+        },
+    )
+    root = tree.root.resolve()
+    header = {
+        "schema_version": SCHEMA_VERSION,
+        "root": str(root),
+        "root_relative": os.path.relpath(root, prepared.resolve()),
+        "index": index_name,
+        "count": len(samples),
+        "data_hash": _data_hash(samples),
+        "class_weights": [float(weight) for weight in weights],
+        "class_weights_formula": "1 / ln(1.02 + p), mean 1 over classes in train (ENet, Paszke et al. 2016)",
+        "train_pixels": [int(count) for count in pixels],
+        "split": {
+            "val_folders": sorted({sample.folder for sample in samples if sample.split == "val"}),
+            "by": "name" if options.val_folders else f"fraction {options.val_fraction}, seed {options.seed}",
+        },
+    }
+    write_json(prepared / HEADER_FILE, header)
+    _remove_stale(prepared, index_name, {sample.mask for sample in samples})
+
+
+def _data_hash(samples: Iterable[Sample]) -> str:
+    """sha256 of each sample's id, split and content: equal for equal data wherever it lies, whenever prepared."""
+    state = hashlib.sha256()
+    for sample in samples:
+        state.update(f"{sample.id}\0{sample.split}\0{sample.digest}\n".encode())
+    return state.hexdigest()
+
+
+def _class_info() -> dict[str, Any]:
+    return {
+        "ignore": IGNORE,
+        "classes": [
+            {"id": index, "name": name, "kind": class_kind(index), "color": list(COLORS[index])}
+            for index, name in enumerate(CLASS_NAMES)
+        ],
+    }
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _remove_stale(prepared: Path, index_name: str, masks: set[str | None]) -> None:
+    """What the new header no longer names. Losing this race costs disk space only."""
+    for path in prepared.glob("index-*.jsonl"):
+        if path.name != index_name:
+            path.unlink(missing_ok=True)
+    for path in (prepared / "masks").rglob("*.png"):
+        if path.relative_to(prepared).as_posix() not in masks:
+            path.unlink(missing_ok=True)

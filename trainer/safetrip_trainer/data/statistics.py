@@ -1,0 +1,46 @@
+"""Pixels per class, and the weights that a rare class needs to be learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from safetrip_trainer.classes import NUM_CLASSES
+
+__all__ = ["class_weights", "count_pixels", "total_pixels"]
+
+_ENET_C = 1.02
+
+
+def count_pixels(mask: np.ndarray) -> dict[int, int]:
+    """Class id -> pixels, of the classes that occur in an (H, W) uint8 mask; 255 is not counted."""
+    counts = np.bincount(mask.ravel(), minlength=256)[:NUM_CLASSES]
+    return {int(index): int(counts[index]) for index in np.flatnonzero(counts)}
+
+
+def total_pixels(counts: Iterable[Mapping[int, int]]) -> np.ndarray:
+    """(24,) int64: the sum of several images' counts."""
+    total = np.zeros(NUM_CLASSES, dtype=np.int64)
+    for count in counts:
+        for index, pixels in count.items():
+            total[index] += pixels
+    return total
+
+
+def class_weights(pixels: np.ndarray) -> np.ndarray:
+    """(24,) float32 weights from (24,) pixel counts: w = 1 / ln(1.02 + p), p = the class's share of labelled pixels.
+
+    The formula of ENet (Paszke et al. 2016, section 5.2): unlike median-frequency balancing it is bounded (a
+    class of a few pixels weighs 35 times one that fills every image, not thousands), so that a single small
+    object cannot rule the gradient. Scaled to mean 1 over the classes that occur; a class that does not occur
+    gets 1: no pixel carries its weight, and 0 would make a weighted mean over such pixels (from a teacher's
+    labels) 0 / 0.
+    """
+    weights = np.ones(NUM_CLASSES, dtype=np.float64)
+    present = pixels > 0
+    if present.any():
+        share = pixels[present] / pixels.sum()
+        raw = 1.0 / np.log(_ENET_C + share)
+        weights[present] = raw / raw.mean()
+    return weights.astype(np.float32)

@@ -1,0 +1,127 @@
+"""What lies in a SafeTrip-Q tree: folders per source, the files of each, and what is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetrip_trainer.data.problems import Problem
+from safetrip_trainer.errors import DatasetError
+
+__all__ = ["SOURCES", "Folder", "Tree", "folder_number", "scan_tree"]
+
+SOURCES = {"surface": "Surface", "polygon": "Polygon", "depth": "Depth"}
+"""Source -> the tree's top folder that holds it."""
+
+_IMAGES = (".jpg", ".jpeg", ".png")
+_LEFT = "_L.png"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One walk. `path` is relative to the tree ("Surface/Surface_001").
+
+    `names`: image file names of a surface or polygon folder, stems of a depth folder's samples; `metadata`: its
+    XML files, or its .conf.
+    """
+
+    source: str
+    path: str
+    names: tuple[str, ...]
+    metadata: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, as `--val-folders` takes it."""
+        return self.path.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A scanned tree: its folders with at least one usable-looking sample, and the problems met."""
+
+    root: Path
+    folders: tuple[Folder, ...]
+    problems: tuple[Problem, ...]
+
+
+def folder_number(name: str) -> int | None:
+    """The number a folder's name ends with (`Surface_012` -> 12), or None."""
+    match = re.search(r"(\d+)$", name)
+    return int(match.group(1)) if match else None
+
+
+def scan_tree(root: Path) -> Tree:
+    """List a tree's folders and files without opening any.
+
+    Raises DatasetError where `root` is no folder or holds none of Surface/, Polygon/ and Depth/.
+    """
+    if not root.is_dir():
+        raise DatasetError(
+            f"{root}: no such folder; give the folder that holds Surface/, Polygon/ and Depth/"
+        )
+    present = {source: top for source, top in SOURCES.items() if (root / top).is_dir()}
+    if not present:
+        raise DatasetError(f"{root}: holds none of Surface/, Polygon/ and Depth/; give the tree's top folder")
+    folders: list[Folder] = []
+    problems: list[Problem] = []
+    for source, top in present.items():
+        entries = _entries(root / top)
+        if not any(entry.is_dir() for entry in entries):
+            problems.append(Problem(top, "holds no folder"))
+        for entry in entries:
+            if not entry.is_dir():
+                problems.append(Problem(f"{top}/{entry.name}", "a file beside the folders; left out"))
+                continue
+            scan = _scan_depth if source == "depth" else _scan_annotated
+            folder = scan(source, f"{top}/{entry.name}", _entries(Path(entry.path)), problems)
+            if folder is not None:
+                folders.append(folder)
+    return Tree(root, tuple(folders), tuple(problems))
+
+
+def _entries(path: Path) -> list[os.DirEntry[str]]:
+    """Visible entries by name; hidden ones (.DS_Store and the like) are nobody's data."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(
+                (entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name
+            )
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be listed: {error.strerror or error}") from error
+
+
+def _scan_annotated(
+    source: str, path: str, entries: list[os.DirEntry[str]], problems: list[Problem]
+) -> Folder | None:
+    names = tuple(entry.name for entry in entries if entry.name.lower().endswith(_IMAGES))
+    xmls = tuple(entry.name for entry in entries if entry.name.lower().endswith(".xml"))
+    if not names:
+        problems.append(Problem(path, "no image (*.jpg)"))
+        return None
+    if not xmls:
+        problems.append(Problem(path, f"no CVAT XML: its {len(names)} image(s) have no annotation; left out"))
+        return None
+    return Folder(source, path, names, xmls)
+
+
+def _scan_depth(
+    source: str, path: str, entries: list[os.DirEntry[str]], problems: list[Problem]
+) -> Folder | None:
+    files = {entry.name for entry in entries}
+    confs = tuple(sorted(name for name in files if name.lower().endswith(".conf")))
+    stems = sorted(name.removesuffix(_LEFT) for name in files if name.endswith(_LEFT))
+    orphans = sorted(name for name in files if name.endswith("_disp16.png"))
+    for name in orphans:
+        if name.replace("_disp16.png", _LEFT) not in files:
+            problems.append(Problem(f"{path}/{name}", f"no *{_LEFT} beside it"))
+    if not stems:
+        problems.append(Problem(path, f"no left image (*{_LEFT})"))
+        return None
+    if len(confs) != 1:
+        found = "no .conf" if not confs else f"{len(confs)} .conf files"
+        problems.append(Problem(path, f"{found}: its {len(stems)} sample(s) have no scale; left out"))
+        return None
+    return Folder(source, path, tuple(stems), confs)
