@@ -32,7 +32,7 @@ _MAX_OUTSIDE = 4.0
 
 @dataclass(frozen=True, eq=False)
 class Polygon:
-    """`points` (n, 2) float32 x, y in pixels, n >= 3, finite; `label` a class id; higher `z_order` lies on top."""
+    """`points` (n, 2) float32 x, y in pixels, n >= 3; `label` a class id; higher `z_order` is on top."""
 
     label: int
     points: np.ndarray
@@ -140,7 +140,7 @@ def _z_order(element: Any) -> int:
 
 
 def parse_points(text: str, width: int, height: int) -> np.ndarray:
-    """`"x,y;x,y;..."` -> (n, 2) float32; ValueError for < 3 points, non-numbers, NaN or points far outside."""
+    """`"x,y;x,y;..."` -> (n, 2) float32; ValueError for < 3 points, non-numbers, NaN or far outside."""
     pairs = [pair.split(",") for pair in text.split(";") if pair.strip()]
     if len(pairs) < 3:
         raise ValueError(f"{len(pairs)} point(s), a polygon needs 3")

@@ -22,7 +22,7 @@ __all__ = ["ImageInfo", "encode_png", "probe_image", "read_gray", "read_image"]
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8"
-# SOF0..SOF15 hold the size; C4 (huffman tables), C8 (reserved) and CC (arithmetic conditioning) are no frames.
+# SOF0..SOF15 hold the size; C4 (Huffman tables), C8 (reserved) and CC (arithmetic coding) are no frames.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _REDUCTIONS = (
     (8, cv2.IMREAD_REDUCED_COLOR_8),
@@ -140,7 +140,7 @@ def read_gray(path: Path, dtype: type[np.generic] = np.uint8) -> np.ndarray:
 
 
 def encode_png(image: np.ndarray, compression: int = 1) -> bytes:
-    """PNG bytes of a uint8 or uint16 image. Level 1 is several times faster than the default, and hardly larger."""
+    """PNG bytes of a uint8 or uint16 image; level 1 is much faster than the default, hardly larger."""
     done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, compression])
     if not done:
         raise ValueError(f"cannot encode an image of shape {image.shape} and dtype {image.dtype}")

@@ -35,8 +35,8 @@ class Sample:
 
     `id` "Surface/Surface_001/name"; `source` "surface", "polygon" or "depth"; `folder` "Surface/Surface_001";
     `width`, `height` of the image in pixels; `image`, `disparity`, `confidence` relative to the tree, `mask`
-    relative to PREPARED; `baseline` in metres and `fx` in pixels of a depth sample; `pixels` counts the mask's
-    pixels per class id that occurs; `digest` is of the content of every input.
+    relative to PREPARED; `baseline` in metres and `fx` in pixels of a depth sample; `pixels` counts the
+    mask's pixels per class id that occurs; `digest` is of the content of every input.
     """
 
     id: str
@@ -157,13 +157,14 @@ def _read_header(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         state = "is incomplete" if folder.is_dir() else "does not exist"
         raise DatasetError(f"{folder}: {state}; run 'trainer prepare DATA --out {folder}'")
-    header = read_json(path)
+    header: dict[str, Any] = read_json(path)
     version = header.get("schema_version") if isinstance(header, dict) else None
     if not isinstance(version, int):
         raise DatasetError(f"{path}: damaged; run 'trainer prepare' again")
     if version > SCHEMA_VERSION:
         raise DatasetError(
-            f"{path}: schema {version} is newer than this version's {SCHEMA_VERSION}; update safetrip or prepare again"
+            f"{path}: schema {version} is newer than this version's {SCHEMA_VERSION}; "
+            "update safetrip, or prepare the tree again"
         )
     missing = {"index", "count", "class_weights", "data_hash", "root", "root_relative"} - set(header)
     if missing:

@@ -1,4 +1,4 @@
-"""`trainer prepare`: a tree in, a complete PREPARED out, on every core, with memory independent of the images."""
+"""`trainer prepare`: a tree in, a complete PREPARED out, on every core."""
 
 from __future__ import annotations
 
@@ -65,13 +65,14 @@ class PrepareReport:
 
 
 def prepare(
-    root: str | os.PathLike[str], out: str | os.PathLike[str], options: PrepareOptions
+    root: str | os.PathLike[str], out: str | os.PathLike[str], options: PrepareOptions | None = None
 ) -> PrepareReport:
     """Read the tree at `root`, write PREPARED at `out`.
 
-    A PREPARED that stood there stays valid until the new one is complete. Raises DatasetError where `root` is no
-    tree, nothing in it is usable, `out` holds something else, or cannot be written.
+    A PREPARED that stood there stays valid until the new one is complete. Raises DatasetError where `root` is
+    no tree, nothing in it is usable, `out` holds something else, or cannot be written.
     """
+    options = options or PrepareOptions()
     tree = scan_tree(Path(root))
     prepared = Path(out)
     _check_out(prepared)
@@ -107,7 +108,7 @@ def _check_out(prepared: Path) -> None:
         raise DatasetError(f"{prepared}: holds other files; give an empty or new folder for --out")
 
 
-def _run(units: Sequence[Unit], options: PrepareOptions) -> Iterator[UnitResult]:
+def _run(units: Sequence[Unit], options: PrepareOptions | None = None) -> Iterator[UnitResult]:
     """Every unit's result, in order, on `options.workers` processes, with a bar counting images."""
     workers = min(options.workers or os.cpu_count() or 1, len(units))
     total = sum(len(unit.names) for unit in units)
@@ -131,7 +132,9 @@ def _map(units: Sequence[Unit], workers: int) -> Iterator[UnitResult]:
             raise
 
 
-def _split(tree: Tree, samples: Iterable[Sample], options: PrepareOptions) -> tuple[list[Sample], list[str]]:
+def _split(
+    tree: Tree, samples: Iterable[Sample], options: PrepareOptions | None = None
+) -> tuple[list[Sample], list[str]]:
     """Samples with their split, by id. Folders that gave no sample take no part."""
     samples = sorted(samples, key=lambda sample: sample.id)
     used = {sample.folder for sample in samples}
@@ -190,7 +193,7 @@ def _write(
 
 
 def _data_hash(samples: Iterable[Sample]) -> str:
-    """sha256 of each sample's id, split and content: equal for equal data wherever it lies, whenever prepared."""
+    """sha256 of each sample's id, split and content: equal for equal data, wherever it lies."""
     state = hashlib.sha256()
     for sample in samples:
         state.update(f"{sample.id}\0{sample.split}\0{sample.digest}\n".encode())

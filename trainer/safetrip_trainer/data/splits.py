@@ -13,7 +13,7 @@ __all__ = ["split_by_fraction", "split_by_name"]
 
 
 def split_by_name(folders: Sequence[Folder], names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Validate on the folders named: `Surface_012`, `Surface/Surface_012`, or a number (`012`: in every source).
+    """Validate on the folders named: `Surface_012`, `Surface/Surface_012`, or `012` (in every source).
 
     Returns folder path -> "train" or "val", and notes for the reader. Raises DatasetError for a name that no
     folder has, and where nothing is left to train on.
@@ -42,8 +42,8 @@ def split_by_fraction(
     """About `fraction` of each source's folders for validation, the same for the same names and seed.
 
     Folders with the same number go the same way (Surface_003 and Polygon_0003 may show one walk), as far as
-    the sources' shares allow. Every source keeps at least one folder in train, and has one in val where it has
-    two. Returns folder path -> split, and notes.
+    the sources' shares allow. Every source keeps at least one folder in train, and has one in val where it
+    has two. Returns folder path -> split, and notes.
     """
     if not 0.0 <= fraction < 1.0:
         raise DatasetError(f"--val-fraction {fraction}: expected 0 <= fraction < 1")
@@ -79,7 +79,7 @@ def _val_count(count: int, fraction: float) -> int:
 
 
 def _rank(seed: int, name: str) -> str:
-    """A stable pseudo-random order: hash() differs per process, and random.shuffle depends on the list's order."""
+    """A stable pseudo-random order: hash() differs per process, a shuffle depends on the list's order."""
     return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
 
 

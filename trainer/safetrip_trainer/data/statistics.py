@@ -29,7 +29,7 @@ def total_pixels(counts: Iterable[Mapping[int, int]]) -> np.ndarray:
 
 
 def class_weights(pixels: np.ndarray) -> np.ndarray:
-    """(24,) float32 weights from (24,) pixel counts: w = 1 / ln(1.02 + p), p = the class's share of labelled pixels.
+    """(24,) float32 from (24,) pixel counts: w = 1 / ln(1.02 + p), p the class's share of labelled pixels.
 
     The formula of ENet (Paszke et al. 2016, section 5.2): unlike median-frequency balancing it is bounded (a
     class of a few pixels weighs 35 times one that fills every image, not thousands), so that a single small

@@ -19,7 +19,7 @@ DISPARITY_SCALE = 256.0
 
 @dataclass(frozen=True)
 class StereoCalibration:
-    """`baseline` in metres; `fx`, `fy`, `cx`, `cy` in pixels (`fy`, `cx`, `cy` None where the file lacks them)."""
+    """`baseline` in metres; `fx`, `fy`, `cx`, `cy` in pixels (None where the file lacks the last three)."""
 
     baseline: float
     fx: float
@@ -29,7 +29,7 @@ class StereoCalibration:
 
 
 def parse_conf(path: Path) -> StereoCalibration:
-    """Read a folder's `key=value` file (`BaseLine` in millimetres; keys in any case, `#` and `[section]` skipped).
+    """Read a folder's `key=value` file (`BaseLine` in mm; keys in any case; `#` and `[section]` skipped).
 
     Raises DatasetError where BaseLine or fx is missing, not a number or not positive: without them a
     disparity has no depth.

@@ -23,8 +23,8 @@ _LEFT = "_L.png"
 class Folder:
     """One walk. `path` is relative to the tree ("Surface/Surface_001").
 
-    `names`: image file names of a surface or polygon folder, stems of a depth folder's samples; `metadata`: its
-    XML files, or its .conf.
+    `names`: image file names of a surface or polygon folder, stems of a depth folder's samples; `metadata`:
+    its XML files, or its .conf.
     """
 
     source: str

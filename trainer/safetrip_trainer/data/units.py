@@ -30,8 +30,8 @@ from safetrip_trainer.errors import DatasetError
 
 __all__ = ["Unit", "UnitResult", "make_units", "run_unit"]
 
-# Small enough that a killed run loses little and two cores share one folder; large enough that the folder's XML,
-# parsed once per process and folder, does not count.
+# Small enough that a killed run loses little and two cores share one folder; large enough that the folder's
+# XML, parsed once per process and folder, does not count.
 UNIT_SIZE = 32
 _UNITS_VERSION = 1
 _DEPTH_SUFFIXES = ("_L.png", "_disp16.png", "_confidence_save.png", "_confidence.png")
@@ -39,7 +39,7 @@ _DEPTH_SUFFIXES = ("_L.png", "_disp16.png", "_confidence_save.png", "_confidence
 
 @dataclass(frozen=True)
 class Unit:
-    """The `number`-th part of a folder: `names` of it, to be read below `root` and written below `prepared`."""
+    """The `number`-th part of a folder: `names` of it, read below `root`, written below `prepared`."""
 
     root: Path
     prepared: Path
@@ -135,9 +135,9 @@ def _load(unit: Unit, signature: str) -> UnitResult | None:
 def _run_annotated(unit: Unit, result: UnitResult) -> None:
     annotations = Annotations()
     for name in unit.folder.metadata:
-        path = unit.root / unit.folder.path / name
+        file = unit.root / unit.folder.path / name
         try:
-            parsed = _parse_once(path, path.stat().st_mtime_ns)
+            parsed = _parse_once(file, file.stat().st_mtime_ns)
         except (DatasetError, OSError) as error:
             if unit.number == 0:
                 count = len(unit.folder.names)
