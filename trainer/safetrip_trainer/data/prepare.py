@@ -108,7 +108,7 @@ def _check_out(prepared: Path) -> None:
         raise DatasetError(f"{prepared}: holds other files; give an empty or new folder for --out")
 
 
-def _run(units: Sequence[Unit], options: PrepareOptions | None = None) -> Iterator[UnitResult]:
+def _run(units: Sequence[Unit], options: PrepareOptions) -> Iterator[UnitResult]:
     """Every unit's result, in order, on `options.workers` processes, with a bar counting images."""
     workers = min(options.workers or os.cpu_count() or 1, len(units))
     total = sum(len(unit.names) for unit in units)
@@ -132,9 +132,7 @@ def _map(units: Sequence[Unit], workers: int) -> Iterator[UnitResult]:
             raise
 
 
-def _split(
-    tree: Tree, samples: Iterable[Sample], options: PrepareOptions | None = None
-) -> tuple[list[Sample], list[str]]:
+def _split(tree: Tree, samples: Iterable[Sample], options: PrepareOptions) -> tuple[list[Sample], list[str]]:
     """Samples with their split, by id. Folders that gave no sample take no part."""
     samples = sorted(samples, key=lambda sample: sample.id)
     used = {sample.folder for sample in samples}

@@ -9,7 +9,7 @@ __all__ = ["Problem"]
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing left out: `path` relative to the tree's root, `reason` in words, with the fix if there is one."""
+    """One thing left out: `path` relative to the tree's root, `reason` in words, with the fix if any."""
 
     path: str
     reason: str
