@@ -94,7 +94,7 @@ _RENAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^depth\.(weight|bias)$", r"depth.out.\1"),
     )
 )
-# Inside those parts: CRP stages are numbered `0.0`, `1_outvar_dimred`, ...; a convolution may sit in a Sequential.
+# CRP stages are named `1_outvar_dimred`, ... or `0.0`, ...; a convolution may sit in a Sequential.
 _CRP_STAGE = re.compile(
     r"^(decoder\.pools\.\d)\.(?:mini_?blocks?\.)?(?:0\.)?(\d)_?(?:outvar_dimred)?\.(?:0\.)?(weight)$"
 )

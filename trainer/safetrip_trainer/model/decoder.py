@@ -40,7 +40,7 @@ class LightWeightRefineNet(nn.Module):
         super().__init__()
         self.channels = channels
         self.adapters = nn.ModuleList(nn.Conv2d(c, channels, kernel_size=1, bias=False) for c in in_channels)
-        # Coarse to fine: strides 32, 16, 8; the stride-4 pooling is grouped, it runs on 64x as many pixels as 32.
+        # Coarse to fine: strides 32, 16, 8 and 4; the last is grouped, for it runs on the most pixels.
         self.pools = nn.ModuleList(
             [ChainedResidualPooling(channels) for _ in range(3)]
             + [ChainedResidualPooling(channels, groups=channels)]

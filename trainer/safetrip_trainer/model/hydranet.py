@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ __all__ = ["MAX_DEPTH", "HydraNet", "HydraOutput"]
 
 MAX_DEPTH = 80.0
 """Metres at which the depth head saturates."""
+
+_DEPTH_PRIOR = 10.0
 
 
 class HydraOutput(NamedTuple):
@@ -43,15 +46,16 @@ class HydraNet(nn.Module):
         self.decoder = LightWeightRefineNet(self.encoder.channels, decoder_channels)
         self.segmentation = TaskHead(decoder_channels, num_classes)
         self.depth = DepthHead(decoder_channels)
-        self._initialize_decoder()
+        self._initialize_heads()
 
-    def _initialize_decoder(self) -> None:
-        for part in (self.decoder, self.segmentation, self.depth):
-            for module in part.modules():
-                if isinstance(module, nn.Conv2d):
-                    nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="linear")
-                    if module.bias is not None:
-                        nn.init.zeros_(module.bias)
+    def _initialize_heads(self) -> None:
+        # The decoder keeps torch's default (a third of the variance that would preserve the scale): its chains of
+        # sums add up, and a full-scale start saturates ReLU6 and the depth sigmoid, which then never recover.
+        for head in (self.segmentation, self.depth):
+            nn.init.normal_(head.out.weight, std=0.01)
+            nn.init.zeros_(head.out.bias)
+        # Start from a street's usual distance rather than from half the range.
+        nn.init.constant_(self.depth.out.bias, math.log(_DEPTH_PRIOR / (MAX_DEPTH - _DEPTH_PRIOR)))
 
     def forward(self, image: Tensor) -> HydraOutput:
         """(N, 3, h, w), normalised RGB; h and w multiples of 32."""

@@ -1,0 +1,55 @@
+"""`trainer evaluate`: accuracy of a checkpoint or a bundle on a prepared split."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from safetrip_trainer.cli.arguments import size
+
+__all__ = ["EPILOG", "HELP", "configure", "run"]
+
+HELP = "Measure segmentation and depth accuracy of a checkpoint (torch) or a bundle (the robot's Runtime)."
+EPILOG = """\
+examples:
+  trainer evaluate runs/hydranet/checkpoints/best.ckpt data/prepared --json eval.json
+  trainer evaluate sidewalk.bundle data/prepared --precision int8 --overlays runs/overlays
+
+mIoU is over the classes that occur in the split; depth is in metres over measured pixels up to 80 m."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("source", metavar="CKPT_OR_BUNDLE", type=Path, help="a checkpoint or a bundle")
+    parser.add_argument("prepared", type=Path, help="what `trainer prepare` wrote")
+    parser.add_argument("--split", choices=["train", "val", "all"], default="val", help="default val")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there")
+    parser.add_argument("--overlays", type=Path, metavar="DIR", help="save overlays of some frames there")
+    parser.add_argument("--overlay-count", type=int, default=8, metavar="N", help="how many (8)")
+    parser.add_argument(
+        "--input-size", type=size, metavar="HxW", help="for a checkpoint; default: as trained"
+    )
+    parser.add_argument("--backend", default="auto", help="for a bundle; default auto")
+    parser.add_argument("--precision", default="auto", help="for a bundle; default auto")
+    parser.add_argument(
+        "--min-confidence", type=int, default=255, metavar="C", help="depth pixels that count: 0-255 (255)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluates, prints the table, writes JSON and overlays."""
+    from safetrip_trainer.data.files import write_json
+    from safetrip_trainer.data.frames import PreparedFrames
+    from safetrip_trainer.inference.evaluate import evaluate
+    from safetrip_trainer.inference.overlays import OverlayWriter
+    from safetrip_trainer.inference.predictor import open_predictor
+    from safetrip_trainer.inference.table import accuracy_table
+
+    frames = PreparedFrames(args.prepared, args.split, args.min_confidence)
+    writer = OverlayWriter(args.overlays, args.overlay_count, len(frames)) if args.overlays else None
+    with open_predictor(args.source, args.input_size, args.backend, args.precision) as predictor:
+        result = evaluate(predictor, frames, on_frame=writer)
+    result = {"source": str(args.source), "split": args.split, "data_hash": frames.index.data_hash, **result}
+    print(accuracy_table(result))
+    if args.json:
+        write_json(args.json, result)

@@ -1,0 +1,57 @@
+"""`trainer fix-checkpoint`: foreign key names to ours."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+__all__ = ["EPILOG", "HELP", "configure", "run"]
+
+HELP = "Rewrite a checkpoint's key names (model., module., torchvision's, the public Hydranet's) to ours."
+EPILOG = """\
+examples:
+  trainer fix-checkpoint hydranet_public.ckpt --out hydranet.safetensors
+  trainer fix-checkpoint mobilenet_v2-7ebf99e0.pth --out encoder.safetensors --partial
+
+Says what matched and what did not; the result is safetensors: tensors only, nothing that runs."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="torch checkpoint or safetensors")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.safetensors", help="file to write")
+    parser.add_argument(
+        "--partial", action="store_true", help="write although some of our tensors are missing"
+    )
+    parser.add_argument("--width-mult", type=float, default=1.0, help="of the net (1.0)")
+    parser.add_argument("--decoder-channels", type=int, default=256, help="of the net (256)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Translates, reports, writes."""
+    from safetensors.torch import save
+
+    from safetrip_trainer.data.files import write_atomic
+    from safetrip_trainer.errors import CheckpointError
+    from safetrip_trainer.model.checkpoint import load_state_file, translate_keys
+    from safetrip_trainer.model.hydranet import HydraNet
+
+    if args.out.suffix != ".safetensors":
+        raise CheckpointError(f"{args.out}: the result is safetensors; name it FILE.safetensors")
+    net = HydraNet(width_mult=args.width_mult, decoder_channels=args.decoder_channels)
+    found, report = translate_keys(load_state_file(args.checkpoint), net)
+    missing = [key for key in report.missing if not key.endswith("num_batches_tracked")]
+    print(
+        f"{len(report.matched)} tensors matched, {len(missing)} of ours missing, {len(report.unexpected)} not ours"
+    )
+    for title, keys in (("missing", missing), ("not ours, or of another shape", report.unexpected)):
+        for key in keys[:10]:
+            print(f"  {title}: {key}")
+        if len(keys) > 10:
+            print(f"  ... and {len(keys) - 10} more")
+    if not found or (missing and not args.partial):
+        raise CheckpointError(
+            f"{args.checkpoint}: does not cover the net, nothing was written; --partial writes what matched"
+        )
+    write_atomic(args.out, save({key: value.contiguous() for key, value in found.items()}))
+    print(f"{args.out}: written")

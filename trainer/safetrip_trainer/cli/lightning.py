@@ -1,0 +1,83 @@
+"""`trainer fit`, `validate`, `test` and `predict`: Lightning's CLI with our loggers and checkpoints."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from safetrip_trainer.data.datamodule import SafetripDataModule
+from safetrip_trainer.training.loggers import build_loggers, claim_run_folder
+from safetrip_trainer.training.task import Task
+
+__all__ = ["SafetripCLI", "run_lightning"]
+
+
+class SafetripCLI(LightningCLI):
+    """Lightning's CLI; a run's files go to OUT/RUN_NAME: config.yaml, metrics.csv, tensorboard/, checkpoints/."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
+        parser.add_argument("--run-name", type=str, default="hydranet", help="folder of this run under OUT")
+        parser.add_argument("--project", type=str, default="safetrip", help="project on Weights & Biases")
+        parser.add_argument(
+            "--wandb",
+            type=str,
+            choices=["off", "auto", "online", "offline"],
+            default="off",
+            help="log to Weights & Biases too; auto goes offline where the network is closed",
+        )
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        config = self._get(self.config_init, "trainer", default={})
+        folder = Path(self._get(self.config, "out", "runs")) / self._get(self.config, "run_name", "hydranet")
+        if self.subcommand == "fit":
+            folder = claim_run_folder(folder, resume=bool(self._get(self.config, "ckpt_path")))
+        self.run_folder = folder
+        logging_on = config.get("logger") in (None, True)
+        if logging_on:
+            kwargs["logger"] = build_loggers(
+                folder, self._get(self.config, "wandb", "off"), self._get(self.config, "project", "safetrip")
+            )
+        callbacks = list(config.get("callbacks") or [])
+        if self.subcommand == "fit" and not config.get("fast_dev_run"):
+            callbacks.append(best_checkpoint(folder))
+            if logging_on:
+                callbacks.append(LearningRateMonitor(logging_interval="epoch"))
+        return super().instantiate_trainer(callbacks=callbacks, default_root_dir=str(folder), **kwargs)
+
+
+def best_checkpoint(folder: Path) -> ModelCheckpoint:
+    """Keeps `best.ckpt` (highest val/score) and `last.ckpt` in the run's folder."""
+    return ModelCheckpoint(
+        dirpath=folder / "checkpoints",
+        filename="best",
+        monitor="val/score",
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+    )
+
+
+def run_lightning(arguments: list[str]) -> int:
+    """`[fit|validate|test|predict, ...]` through Lightning's CLI; returns the exit status."""
+    previous = sys.argv
+    # Lightning's CLI reads the process's own words; `trainer demo` calls it from inside another verb.
+    sys.argv = ["trainer", *arguments]
+    try:
+        SafetripCLI(
+            Task,
+            SafetripDataModule,
+            subclass_mode_model=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"prog": "trainer"},
+        )
+    finally:
+        sys.argv = previous
+    return 0

@@ -1,0 +1,52 @@
+"""`trainer pseudo-label`: the teacher labels the samples that have depth only."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from safetrip_trainer.cli.arguments import size
+
+__all__ = ["EPILOG", "HELP", "configure", "run"]
+
+HELP = "Write the teacher's labels and confidence for the samples that have depth only."
+EPILOG = """\
+examples:
+  trainer pseudo-label runs/teacher/checkpoints/best.ckpt data/prepared
+  trainer pseudo-label runs/teacher/checkpoints/best.ckpt data/prepared --overwrite   after training it on
+
+The files (8-bit PNG) go to PREPARED/pseudo. An interrupted call goes on where it stopped; `trainer fit`
+uses the labels above data.pseudo_confidence."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument(
+        "teacher", type=Path, help="checkpoint of `trainer fit --config configs/teacher.yaml`"
+    )
+    parser.add_argument("prepared", type=Path, help="what `trainer prepare` wrote")
+    parser.add_argument("--input-size", type=size, default=(512, 512), metavar="HxW", help="default 512x512")
+    parser.add_argument(
+        "--threshold", type=float, default=0.7, help="confidence that the report counts (0.7)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="label again what is labelled")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Labels and reports."""
+    from dataclasses import asdict
+
+    from safetrip_trainer.data.files import write_json
+    from safetrip_trainer.data.index import PreparedIndex
+    from safetrip_trainer.inference.pseudo_label import pseudo_label
+    from safetrip_trainer.model.load import load_teacher
+
+    index = PreparedIndex.load(args.prepared)
+    report = pseudo_label(load_teacher(args.teacher), index, args.input_size, args.threshold, args.overwrite)
+    print(
+        f"{report.written} images labelled, {report.kept} were; "
+        f"{report.confident_share:.1%} of the new pixels are above {args.threshold:g}"
+    )
+    if args.json:
+        write_json(args.json, asdict(report))

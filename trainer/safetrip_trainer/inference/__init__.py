@@ -1,0 +1,1 @@
+"""Using a trained net on the workstation: predict, evaluate, pseudo-label, infer."""

@@ -1,0 +1,81 @@
+"""Where a run's record goes: CSV and TensorBoard always, Weights & Biases by option."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from pathlib import Path
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from safetrip_trainer.errors import TrainerError
+
+__all__ = ["build_loggers", "claim_run_folder"]
+
+logger = logging.getLogger(__name__)
+
+
+def claim_run_folder(folder: Path, resume: bool) -> Path:
+    """The folder a run may write to: never one that holds another run's checkpoints or metrics.
+
+    A resumed run goes on in its folder; the metrics it had written stay, under another name.
+    """
+    if resume:
+        if rank_zero_only.rank == 0:
+            _keep(folder / "metrics.csv")
+        return folder
+    candidate, number = folder, 1
+    while (candidate / "metrics.csv").exists() or (candidate / "checkpoints").exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    if candidate != folder:
+        logger.info("%s holds an earlier run: this one goes to %s", folder, candidate)
+    return candidate
+
+
+def _keep(metrics: Path) -> None:
+    number = 1
+    while (kept := metrics.with_name(f"metrics.before-resume-{number}.csv")).exists():
+        number += 1
+    if metrics.exists():
+        metrics.rename(kept)
+
+
+def build_loggers(folder: Path, wandb: str = "off", project: str = "safetrip") -> list[Logger]:
+    """The loggers of one run.
+
+    Args:
+        folder: the run's own.
+        wandb: `off`, `online`, `offline`, or `auto`: offline where the network is closed.
+        project: on Weights & Biases.
+
+    Raises:
+        TrainerError: Weights & Biases is asked for and not installed.
+    """
+    loggers: list[Logger] = [
+        CSVLogger(folder.parent, name=folder.name, version=""),
+        TensorBoardLogger(folder.parent, name=folder.name, version="", sub_dir="tensorboard"),
+    ]
+    if wandb != "off":
+        loggers.append(_wandb_logger(folder, wandb, project))
+    return loggers
+
+
+def _wandb_logger(folder: Path, mode: str, project: str) -> Logger:
+    from lightning.pytorch.loggers import WandbLogger
+
+    offline = mode == "offline" or (mode == "auto" and not _network_is_open())
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return WandbLogger(project=project, name=folder.name, save_dir=folder, offline=offline)
+    except ModuleNotFoundError as error:
+        raise TrainerError("--wandb needs Weights & Biases: pip install 'safetrip[wandb]'") from error
+
+
+def _network_is_open(host: str = "api.wandb.ai", timeout: float = 3.0) -> bool:
+    try:
+        socket.create_connection((host, 443), timeout=timeout).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,77 @@
+"""What student and teacher share as Lightning modules: optimizer, schedule and segmentation metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from safetrip_trainer.classes import NUM_CLASSES
+from safetrip_trainer.losses import WeightedCrossEntropy
+from safetrip_trainer.metrics import SegmentationMetrics
+from safetrip_trainer.training.provenance import provenance
+from safetrip_trainer.training.schedule import warmup_cosine
+
+__all__ = ["Task"]
+
+
+class Task(L.LightningModule):
+    """AdamW with warm-up and cosine decay, weighted cross-entropy, validation mIoU.
+
+    Args:
+        net: what is trained.
+        lr: peak learning rate.
+        weight_decay: AdamW's, on every parameter.
+        warmup_epochs: length of the linear warm-up.
+    """
+
+    def __init__(self, net: nn.Module, lr: float, weight_decay: float, warmup_epochs: float) -> None:
+        super().__init__()
+        # Convolutions run two to three times as fast in this layout, on CPUs and on tensor cores.
+        self.net = net.to(memory_format=torch.channels_last)
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.warmup_epochs = warmup_epochs
+        self.segmentation_loss = WeightedCrossEntropy(NUM_CLASSES)
+        self.segmentation_metrics = SegmentationMetrics()
+
+    def setup(self, stage: str) -> None:
+        """Takes the class weights that `trainer prepare` counted."""
+        data = getattr(self.trainer, "datamodule", None)
+        if data is not None:
+            weights = torch.from_numpy(data.index.class_weights.copy())
+            self.segmentation_loss.class_weights.copy_(weights)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        checkpoint["provenance"] = provenance(None if data is None else data.index.data_hash)
+
+    def forward(self, image: Tensor) -> Any:
+        """(N, 3, h, w), normalised RGB, to what the net returns."""
+        return self.net(image.contiguous(memory_format=torch.channels_last))
+
+    def labels_of(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """(N, classes, h/4, w/4) logits to (N, H, W) class ids, as the deploy graph does."""
+        full = F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
+        return full.argmax(dim=1)
+
+    def log_segmentation(self) -> dict[str, Any]:
+        """Logs the epoch's segmentation figures and starts the next epoch's."""
+        summary = self.segmentation_metrics.summary()
+        self.segmentation_metrics.reset()
+        for name in ("miou", "pixel_accuracy", "mean_class_accuracy"):
+            if summary[name] is not None:
+                self.log(f"val/{name}", summary[name], prog_bar=name == "miou", sync_dist=False)
+        for name, iou in summary["class_iou"].items():
+            self.log(f"val/iou/{name}", iou, sync_dist=False)
+        return summary
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        epochs = max(self.trainer.max_epochs or 1, 1)
+        scheduler = warmup_cosine(optimizer, steps, round(steps * self.warmup_epochs / epochs))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

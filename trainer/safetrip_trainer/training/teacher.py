@@ -1,0 +1,51 @@
+"""Training of the SegFormer teacher on the images that have class labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from safetrip_trainer.model.teacher import SegformerTeacher
+from safetrip_trainer.training.task import Task
+
+__all__ = ["TeacherTask"]
+
+
+class TeacherTask(Task):
+    """The teacher: segmentation only; train it with `--data.sources '[surface, polygon]'`.
+
+    Args:
+        variant: SegFormer's size, `mit-b0` to `mit-b5`.
+        pretrained: start from ImageNet weights where the model hub is reachable.
+        lr: peak learning rate.
+        weight_decay: AdamW's.
+        warmup_epochs: length of the linear warm-up.
+    """
+
+    def __init__(
+        self,
+        variant: str = "mit-b2",
+        pretrained: bool = True,
+        lr: float = 6e-5,
+        weight_decay: float = 0.01,
+        warmup_epochs: float = 2,
+    ) -> None:
+        super().__init__(SegformerTeacher(variant, pretrained), lr, weight_decay, warmup_epochs)
+        self.save_hyperparameters()
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        loss = self.segmentation_loss(self(batch["image"]), batch["labels"])
+        size = batch["image"].shape[0]
+        self.log("train/loss", loss.value, prog_bar=True, on_step=False, on_epoch=True, batch_size=size)
+        return loss.value
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        labels = self.labels_of(self(batch["image"]), batch["labels"].shape[-2:])
+        self.segmentation_metrics.update(labels, batch["labels"])
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/score", self.log_segmentation()["miou"] or 0.0)
+
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
