@@ -19,12 +19,11 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from safetrip_calibration.errors import GraphError
-from safetrip_calibration.graph import Graph, check, tensor_types
+from safetrip_calibration.graph import FLOAT, HALF, Graph, check
 
 __all__ = ["FP16_MAX", "cast_graph", "fp32_region"]
 
 FP16_MAX = 65504.0
-FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 _ALWAYS_FLOAT = {"Resize": (1, 2)}  # op -> inputs that ONNX types as FP32 whatever the data is
 
 
@@ -41,7 +40,7 @@ def fp32_region(graph: Graph) -> frozenset[str]:
 
 
 def cast_graph(model: ModelProto, keep_fp32: Collection[str] = ()) -> ModelProto:
-    """The same graph with the net's tensors, weights and constants in FP16; inputs and outputs keep their types.
+    """The same graph with the net's tensors, weights and constants in FP16; inputs and outputs are as before.
 
     Args:
         model: an FP32 deploy graph, with or without Q/DQ nodes (whose scales become FP16 too).
@@ -51,7 +50,7 @@ def cast_graph(model: ModelProto, keep_fp32: Collection[str] = ()) -> ModelProto
         A checked model; a Cast stands only where the two types meet, one for each tensor.
 
     Raises:
-        GraphError: a constant of an FP16 node is beyond 65504, `keep_fp32` names no node, or the graph is odd.
+        GraphError: a constant of an FP16 node is beyond 65504, `keep_fp32` names no node.
     """
     graph = Graph(model)
     unknown = sorted(set(keep_fp32) - {node.name for node in graph.nodes})
@@ -72,7 +71,7 @@ class _Caster:
     def __init__(self, graph: Graph, full: set[str]) -> None:
         self.graph = graph
         self.full = full
-        self.types = tensor_types(graph.model)  # as in the FP32 graph; FLOAT ones may change
+        self.types = graph.types  # as in the FP32 graph; FLOAT ones may change
         self.now: dict[str, int] = {}  # tensor -> FLOAT or HALF, for those that are float
         self.made: dict[tuple[str, int], str] = {}
         self.nodes: list[NodeProto] = []
@@ -129,7 +128,7 @@ class _Caster:
             largest = float(np.abs(value).max(initial=0.0))
             if not largest <= FP16_MAX:
                 raise GraphError(
-                    f"node {node.name!r}: constant {name!r} holds {largest:g}, beyond FP16; keep the node in FP32"
+                    f"node {node.name!r}: constant {name!r} holds {largest:g}, beyond FP16: keep it in FP32"
                 )
             half = numpy_helper.from_array(value.astype(np.float16), name + "_fp16")
             self.constants[name + "_fp16"] = half

@@ -1,4 +1,4 @@
-"""Frames that calibrate and compare: never random data, chosen to represent the data set, one in memory at a time."""
+"""Frames that calibrate and compare: real ones, chosen to represent the data set, one in memory at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from safetrip_calibration.errors import FramesError
 
-__all__ = ["IGNORE", "FrameSet", "FramesDigest", "LabelledFrame", "SelectedFrames", "require_frames", "select_frames"]
+__all__ = [
+    "IGNORE",
+    "FrameSet",
+    "FramesDigest",
+    "LabelledFrame",
+    "SelectedFrames",
+    "require_frames",
+    "select_frames",
+]
 
 IGNORE = 255
 POOL = 4  # frames looked at for each frame wanted: bounds the reading in a set of 40,000
@@ -40,7 +48,12 @@ class LabelledFrame:
 
     def __post_init__(self) -> None:
         frame = self.frame
-        if not (isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3):
+        if not (
+            isinstance(frame, np.ndarray)
+            and frame.dtype == np.uint8
+            and frame.ndim == 3
+            and frame.shape[2] == 3
+        ):
             shape, dtype = getattr(frame, "shape", None), getattr(frame, "dtype", type(frame).__name__)
             raise FramesError(f"frame {self.name!r}: want (H, W, 3) uint8, got {shape} {dtype}")
         for what, value, dtype in (("labels", self.labels, np.uint8), ("depth", self.depth, np.float32)):
@@ -105,7 +118,7 @@ def require_frames(frames: FrameSet, purpose: str) -> None:
     """FramesError unless there is at least one frame."""
     if len(frames) == 0:
         raise FramesError(
-            f"there are no frames for {purpose}: name a prepared set that holds some (random data is never used)"
+            f"there are no frames for {purpose}: name a prepared set that holds some (never random data)"
         )
 
 
@@ -176,4 +189,5 @@ def _strata(frames: FrameSet, pool: Sequence[int]) -> NDArray[np.float64]:
 
 
 def _one_hot(values: NDArray[Any], size: int) -> NDArray[np.float64]:
-    return np.eye(size)[values]
+    rows: NDArray[np.float64] = np.eye(size)[values]
+    return rows

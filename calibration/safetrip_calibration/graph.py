@@ -1,9 +1,9 @@
-"""An ONNX graph as the passes here see it: who makes a tensor, who reads it, and which part of the net it is in."""
+"""An ONNX graph as the passes here see it: who makes and who reads a tensor, and what is net, what is not."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import onnx
@@ -11,8 +11,9 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper, shape_inferen
 
 from safetrip_calibration.errors import GraphError
 
-__all__ = ["MIN_OPSET", "Graph", "check", "load", "tensor_types"]
+__all__ = ["FLOAT", "HALF", "MIN_OPSET", "Graph", "check", "load"]
 
+FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 MIN_OPSET = 19  # the first in which Q/DQ scales may be FP16
 
 
@@ -27,6 +28,9 @@ class Graph:
         producer: tensor -> the node that makes it (graph inputs and initialisers have none).
         consumers: tensor -> (node, input index) of every reader.
         outputs: names of the graph's outputs.
+        types: tensor -> element type (TensorProto.DataType).
+        preprocessing, net, tail: node names before the first convolution, up to the last, and behind it.
+        heads: names of the last convolutions, from which no other is reached.
 
     Raises:
         GraphError: the opset is too old, a node has a subgraph, or no convolution was found.
@@ -44,13 +48,17 @@ class Graph:
         self.consumers: dict[str, list[tuple[NodeProto, int]]] = defaultdict(list)
         for node in graph.node:
             if any(attribute.type == onnx.AttributeProto.GRAPH for attribute in node.attribute):
-                raise GraphError(f"node {node.name!r} ({node.op_type}) holds a subgraph; export without control flow")
+                raise GraphError(
+                    f"node {node.name!r} ({node.op_type}) holds a subgraph; export without control flow"
+                )
             for name in node.output:
                 self.producer[name] = node
             for index, name in enumerate(node.input):
                 if name:
                     self.consumers[name].append((node, index))
         self.outputs = tuple(item.name for item in graph.output)
+        self.types = _tensor_types(self.model)
+        self._by_name = {node.name: node for node in graph.node}
         self._regions()
 
     @property
@@ -71,7 +79,10 @@ class Graph:
         after = _closure(convs, self._successors)
         before = _closure(convs, self._predecessors)
         names = [node.name for node in self.nodes]
-        self.preprocessing = frozenset(name for name in names if name not in after)
+        inputs = {node.name for item in self.model.graph.input for node, _ in self.consumers[item.name]}
+        # What depends on constants alone (a weight's DequantizeLinear) belongs to its reader, the net.
+        fed = _closure(inputs, self._successors)
+        self.preprocessing = frozenset(name for name in names if name in fed and name not in after)
         self.tail = frozenset(name for name in names if name not in before)
         self.net = frozenset(names) - self.preprocessing - self.tail
         self.heads = frozenset(name for name in convs if not self._reaches(name, convs))
@@ -90,9 +101,8 @@ class Graph:
 
     def node(self, name: str) -> NodeProto:
         """The node of that name; KeyError when there is none."""
-        if not hasattr(self, "_by_name"):
-            self._by_name = {node.name: node for node in self.nodes}
-        return self._by_name[name]
+        node: NodeProto = self._by_name[name]
+        return node
 
 
 def load(data: bytes) -> ModelProto:
@@ -116,15 +126,6 @@ def check(model: ModelProto) -> ModelProto:
     return inferred
 
 
-def tensor_types(model: ModelProto) -> dict[str, int]:
-    """Element type (TensorProto.DataType) of every tensor that shape inference reaches."""
-    graph = check(model).graph
-    types = {item.name: item.data_type for item in graph.initializer}
-    for item in (*graph.input, *graph.value_info, *graph.output):
-        types[item.name] = item.type.tensor_type.elem_type
-    return types
-
-
 def _check_opset(model: ModelProto) -> None:
     for item in model.opset_import:
         if item.domain in ("", "ai.onnx"):
@@ -132,6 +133,14 @@ def _check_opset(model: ModelProto) -> None:
                 raise GraphError(f"opset {item.version} is too old, want {MIN_OPSET} or newer: export again")
             return
     raise GraphError("the model imports no ONNX opset")
+
+
+def _tensor_types(model: ModelProto) -> dict[str, int]:
+    graph = check(model).graph
+    types = {item.name: item.data_type for item in graph.initializer}
+    for item in (*graph.input, *graph.value_info, *graph.output):
+        types[item.name] = item.type.tensor_type.elem_type
+    return types
 
 
 def _constants_to_initializers(model: ModelProto) -> None:
@@ -159,11 +168,11 @@ def _name_nodes(nodes: Iterable[NodeProto]) -> None:
         seen.add(node.name)
 
 
-def _closure(start: set[str], neighbours: object) -> set[str]:
+def _closure(start: set[str], neighbours: Callable[[str], Iterable[str]]) -> set[str]:
     found = set(start)
     stack = list(start)
     while stack:
-        for name in neighbours(stack.pop()):  # type: ignore[operator]
+        for name in neighbours(stack.pop()):
             if name not in found:
                 found.add(name)
                 stack.append(name)

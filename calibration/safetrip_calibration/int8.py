@@ -18,9 +18,10 @@ MIN_SCALE = 2.0**-14  # FP16's smallest normal number
 
 
 def round_scale(scale: np.ndarray | float) -> np.ndarray:
-    """The scale as FP16 holds it (float32 array): what the graph divides by is what the weights were made for."""
+    """The scale as FP16 holds it (in float32): weights are made for what the graph will divide by."""
     floored = np.maximum(np.asarray(scale, np.float32), np.float32(MIN_SCALE))
-    return floored.astype(np.float16).astype(np.float32)
+    rounded: np.ndarray = floored.astype(np.float16).astype(np.float32)
+    return rounded
 
 
 def quantize_weights(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +79,9 @@ class _Writer:
         source = self.plan.scale_of[tensor]
         scale = self.scales.get(source, float("nan"))
         if not (np.isfinite(scale) and scale > 0):
-            raise GraphError(f"tensor {source!r}: its calibrated scale is {scale}; calibrate on frames that reach it")
+            raise GraphError(
+                f"tensor {source!r}: its calibrated scale is {scale}; calibrate on frames that reach it"
+            )
         self._constant(f"{source}_scale", round_scale(scale))
         self._constant("int8_zero", np.int8(0))
         inputs = [f"{source}_scale", "int8_zero"]

@@ -1,7 +1,7 @@
 """What values tensors take on real frames: exact extremes and histograms, streamed.
 
-One frame's activations are in memory at a time, and of each tensor a histogram of |x| is kept: memory does not
-grow with the number of frames. (onnxruntime.quantization's calibrators keep all activations of a batch of
+One frame's activations are in memory at a time, and of each tensor a histogram of |x| is kept: memory does
+not grow with the number of frames. (onnxruntime.quantization's calibrators keep all activations of a batch of
 frames, know no MSE, and place by their own rules; onnxruntime only runs the graph here.)
 """
 

@@ -1,0 +1,56 @@
+"""Which nodes FP16 cannot hold, judged on real frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from safetrip_calibration.fp16 import FP16_MAX, fp32_region
+from safetrip_calibration.graph import FLOAT, Graph
+from safetrip_calibration.ranges import TensorRange
+
+__all__ = ["MAX_FLUSHED", "half_faults", "half_tensors"]
+
+MAX_FLUSHED = 1e-3  # share of a tensor's non-zero values that may round to zero
+
+
+def half_tensors(graph: Graph) -> list[str]:
+    """Float tensors that FP16 nodes make: those whose range decides."""
+    full = fp32_region(graph)
+    types = graph.types
+    return [
+        name for node in graph.nodes if node.name not in full for name in node.output if types[name] == FLOAT
+    ]
+
+
+def half_faults(graph: Graph, ranges: Mapping[str, TensorRange]) -> dict[str, str]:
+    """Node name -> why it must stay FP32; empty when FP16 serves throughout.
+
+    A tensor at fault names the node that makes it and, as a Cast would meet the same limit, every node that
+    reads it.
+    """
+    faults: dict[str, str] = {}
+    for name, item in ranges.items():
+        reason = _fault(name, item)
+        if reason and name in graph.producer:
+            for node in (graph.producer[name], *(reader for reader, _ in graph.consumers.get(name, ()))):
+                faults.setdefault(node.name, reason)
+    full = fp32_region(graph)
+    for node in graph.nodes:
+        for name in node.input:
+            value = graph.constant(name) if graph.types.get(name) == FLOAT else None
+            if value is None or node.name in full:
+                continue
+            largest = float(np.abs(value).max(initial=0.0))
+            if not largest <= FP16_MAX:
+                faults.setdefault(node.name, f"constant {name} reaches {largest:.4g}, beyond {FP16_MAX:g}")
+    return faults
+
+
+def _fault(name: str, item: TensorRange) -> str:
+    if item.overflows_half:
+        return f"tensor {name} reaches {item.largest:.4g}, beyond {FP16_MAX:g}"
+    if item.flushed_share > MAX_FLUSHED:
+        return f"{item.flushed_share:.1%} of tensor {name}'s values are below FP16's smallest number"
+    return ""
