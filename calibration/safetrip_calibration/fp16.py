@@ -36,7 +36,9 @@ def fp32_region(graph: Graph) -> frozenset[str]:
         leads_to_argmax = bool(readers) and all(reader.name in only_compared for reader in readers)
         if node.op_type == "ArgMax" or (node.name in graph.tail and leads_to_argmax and not is_output):
             only_compared.add(node.name)
-    return graph.preprocessing | (graph.tail - only_compared)
+    # The image's own Q/DQ pair: Q reads FP32, DQ already feeds the net.
+    dequantizers = {node.name for node in graph.nodes if node.op_type == "DequantizeLinear"}
+    return (graph.preprocessing | (graph.tail - only_compared)) - dequantizers
 
 
 def cast_graph(model: ModelProto, keep_fp32: Collection[str] = ()) -> ModelProto:

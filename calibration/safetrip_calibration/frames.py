@@ -181,7 +181,8 @@ def _strata(frames: FrameSet, pool: Sequence[int]) -> NDArray[np.float64]:
             counts[IGNORE] = 0
             classes[row] = counts >= max(1.0, CLASS_SHARE * item.labels[::4, ::4].size)
     classes /= np.maximum(classes.sum(axis=1, keepdims=True), 1.0)
-    edges = np.quantile(brightness, np.linspace(0, 1, BRIGHTNESS_BINS + 1)[1:-1])
+    # Bins of equal width, not of equal count: the few night frames are a stratum of their own.
+    edges = np.linspace(brightness.min(), brightness.max(), BRIGHTNESS_BINS + 1)[1:-1]
     bins = _one_hot(np.searchsorted(edges, brightness), BRIGHTNESS_BINS)
     names = sorted({frames.sources[index] for index in pool})
     sources = _one_hot(np.array([names.index(frames.sources[index]) for index in pool]), len(names))

@@ -1,0 +1,123 @@
+"""Explicit Q/DQ: where the pairs stand, what the weights are, and that the graph still answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from onnx import ModelProto, TensorProto
+
+from safetrip_calibration.errors import GraphError
+from safetrip_calibration.fp16 import cast_graph
+from safetrip_calibration.graph import Graph
+from safetrip_calibration.int8 import LEVELS, MIN_SCALE, insert_qdq, quantize_weights
+from safetrip_calibration.placement import place
+from safetrip_calibration.ranges import collect_ranges
+from safetrip_calibration.scales import Method, make_scales
+from tests.calibration.nets import Scenes
+
+
+@pytest.fixture(scope="module")
+def scales(model: ModelProto, scenes: Scenes) -> dict[str, float]:
+    graph = Graph(model)
+    tensors = sorted(set(place(graph).scale_of.values()))
+    ranges = collect_ranges(graph.model, tensors, (scenes[i] for i in range(4)), 4)
+    return make_scales(ranges, Method("minmax"))
+
+
+@pytest.fixture(scope="module")
+def quantised(model: ModelProto, scales: dict[str, float]) -> Graph:
+    graph = Graph(model)
+    return Graph(cast_graph(insert_qdq(graph, place(graph), scales)))
+
+
+def source(graph: Graph, tensor: str) -> str:
+    """Which operator makes `tensor`, seen through Casts."""
+    node = graph.producer[tensor]
+    return source(graph, node.input[0]) if node.op_type == "Cast" else node.op_type
+
+
+def test_every_convolution_but_the_heads_reads_int8(quantised: Graph) -> None:
+    for node in quantised.nodes:
+        if node.op_type == "Conv":
+            wanted = node.name not in ("node_logits", "node_depth.out")
+            assert (source(quantised, node.input[0]) == "DequantizeLinear") == wanted, node.name
+            weight = quantised.producer.get(node.input[1])
+            assert (weight is not None and weight.op_type == "DequantizeLinear") == wanted, node.name
+            assert node.input[2] in quantised.initializers  # the bias is no integer: TensorRT refuses that
+
+
+def test_both_branches_of_every_sum_are_quantised(quantised: Graph) -> None:
+    for name in ("node_residual", "node_crp.sum", "node_fused"):
+        node = quantised.node(name)
+        assert [source(quantised, item) for item in node.input] == ["DequantizeLinear"] * 2, name
+
+
+def test_pools_share_their_inputs_scale(quantised: Graph) -> None:
+    before = quantised.node("quantize_down.act")
+    behind = quantised.node("quantize_pool")
+    assert before.input[1] == behind.input[1]
+    assert quantised.node("node_pool").input[0] == "down.act_dq"
+
+
+def test_activation_stays_between_convolution_and_quantiser(quantised: Graph) -> None:
+    for node in quantised.nodes:
+        if node.op_type == "Clip":
+            assert source(quantised, node.input[0]) in ("Conv", "Add")
+
+
+def test_float_remainder_is_half_and_scales_are_normal_numbers(quantised: Graph) -> None:
+    for node in quantised.nodes:
+        if node.op_type == "DequantizeLinear":
+            assert quantised.types[node.output[0]] == TensorProto.FLOAT16
+            assert (quantised.constant(node.input[1]) >= MIN_SCALE).all()
+        if node.op_type == "QuantizeLinear" and node.name != "quantize_image":
+            assert quantised.types[node.input[1]] == TensorProto.FLOAT16
+    # The image is quantised straight from FP32, without a stop in FP16.
+    assert quantised.types[quantised.node("quantize_image").input[0]] == TensorProto.FLOAT
+
+
+def test_what_stays_float_is_listed_with_its_reason(model: ModelProto) -> None:
+    skipped = place(Graph(model), exclude=["node_expand"]).skipped
+    assert set(skipped) == {"node_logits", "node_depth.out", "node_certain.round", "node_expand"}
+    assert "head" in skipped["node_logits"]
+    assert "precision" in skipped["node_expand"]
+
+
+def test_answers_stay_close(model: ModelProto, quantised: Graph, scenes: Scenes) -> None:
+    sessions = [
+        onnxruntime.InferenceSession(item.SerializeToString(), providers=["CPUExecutionProvider"])
+        for item in (model, quantised.model)
+    ]
+    for index in range(4, 7):
+        (labels, depth, _), (labels8, depth8, _) = (
+            item.run(None, {"frame": scenes[index].frame[None]}) for item in sessions
+        )
+        assert (labels == labels8).mean() > 0.9  # random weights: margins are small
+        assert np.median(np.abs(depth8 / depth - 1)) < 0.1
+
+
+def test_a_missing_scale_is_refused(model: ModelProto, scales: dict[str, float]) -> None:
+    graph = Graph(model)
+    with pytest.raises(GraphError, match="image"):
+        insert_qdq(graph, place(graph), {**scales, "image": float("nan")})
+
+
+@given(
+    hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=2, max_dims=4, max_side=5),
+        elements=st.floats(-100, 100, width=32),
+    )
+)
+def test_weights_are_within_half_a_step(weights: np.ndarray) -> None:
+    values, steps = quantize_weights(weights)
+    assert values.dtype == np.int8
+    assert np.abs(values.astype(int)).max() <= LEVELS
+    steps = steps.reshape(-1, *([1] * (weights.ndim - 1)))
+    # The scale is rounded to FP16: the largest weight may be clipped by 2**-11 of itself.
+    slack = np.abs(weights) * 2.0**-11 + 1e-6
+    assert (np.abs(values * steps - weights) <= steps / 2 + slack).all()
