@@ -22,7 +22,8 @@ examples:
   trainer export random --out random.bundle --input-size 512x512          untrained, for benchmarks
 
 The graph takes the camera's raw frame (1, H, W, 3) uint8 BGR of any size and gives labels, metres and
-confidence. Nothing is written unless labels agree with torch on 99.9 % of the pixels and depth within 0.1 %."""
+confidence. Nothing is written unless labels agree with torch on 99.9 % of the pixels and
+depth within 0.1 %."""
 
 _CHECK_FRAMES = 8
 
@@ -36,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--frames",
         type=Path,
         metavar="PREPARED",
-        help="check on this set's validation frames (default: the set it was trained on, else generated scenes)",
+        help="check on its validation frames (default: the set it was trained on, else generated scenes)",
     )
     parser.add_argument(
         "--note", help="said of these weights in the manifest, e.g. what they are not fit for"

@@ -41,9 +41,8 @@ def run(args: argparse.Namespace) -> None:
     net = HydraNet(width_mult=args.width_mult, decoder_channels=args.decoder_channels)
     found, report = translate_keys(load_state_file(args.checkpoint), net)
     missing = [key for key in report.missing if not key.endswith("num_batches_tracked")]
-    print(
-        f"{len(report.matched)} tensors matched, {len(missing)} of ours missing, {len(report.unexpected)} not ours"
-    )
+    strangers = len(report.unexpected)
+    print(f"{len(report.matched)} tensors matched, {len(missing)} of ours missing, {strangers} not ours")
     for title, keys in (("missing", missing), ("not ours, or of another shape", report.unexpected)):
         for key in keys[:10]:
             print(f"  {title}: {key}")

@@ -18,7 +18,7 @@ __all__ = ["SafetripCLI", "run_lightning"]
 
 
 class SafetripCLI(LightningCLI):
-    """Lightning's CLI; a run's files go to OUT/RUN_NAME: config.yaml, metrics.csv, tensorboard/, checkpoints/."""
+    """A run's files go to OUT/RUN_NAME: config.yaml, metrics.csv, checkpoints/, tensorboard/."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
@@ -48,7 +48,9 @@ class SafetripCLI(LightningCLI):
             callbacks.append(best_checkpoint(folder))
             if logging_on:
                 callbacks.append(LearningRateMonitor(logging_interval="epoch"))
-        return super().instantiate_trainer(callbacks=callbacks, default_root_dir=str(folder), **kwargs)
+        # Our own samplers know their rank: Lightning's would undo the balance.
+        kwargs.update(callbacks=callbacks, default_root_dir=str(folder), use_distributed_sampler=False)
+        return super().instantiate_trainer(**kwargs)
 
 
 def best_checkpoint(folder: Path) -> ModelCheckpoint:

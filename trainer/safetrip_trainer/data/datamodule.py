@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from safetrip_trainer.data.augment import evaluation_transform, training_transform
 from safetrip_trainer.data.dataset import SafetripDataset
 from safetrip_trainer.data.index import HEADER_FILE, PreparedIndex, Sample
+from safetrip_trainer.data.sampler import BalancedBatchSampler, BalancedOrder, ShardSampler
 from safetrip_trainer.errors import DatasetError
 
 __all__ = ["SafetripDataModule"]
@@ -28,7 +29,9 @@ class SafetripDataModule(L.LightningDataModule):
         prepared: where a raw tree is prepared to; beside it, with `-prepared` added, by default.
         size: height and width of the net's input.
         batch_size: images a step and process.
-        sources: which of `surface`, `polygon` and `depth` take part.
+        ratios: share of `surface`, `polygon` and `depth` samples in every batch; a source that is not
+            named takes no part.
+        seed: of the order of samples.
         num_workers: loading processes; -1 takes one a core, at most 8.
         zoom: smallest and largest random magnification.
         jitter: strength of the colour augmentation; 0 turns it off.
@@ -44,7 +47,8 @@ class SafetripDataModule(L.LightningDataModule):
         prepared: str | None = None,
         size: tuple[int, int] = (512, 512),
         batch_size: int = 8,
-        sources: tuple[str, ...] = ("surface", "polygon", "depth"),
+        ratios: dict[str, float] | None = None,
+        seed: int = 0,
         num_workers: int = -1,
         zoom: tuple[float, float] = (1.0, 2.0),
         jitter: float = 0.3,
@@ -59,7 +63,8 @@ class SafetripDataModule(L.LightningDataModule):
         self.prepared = Path(prepared) if prepared else None
         self.size = (size[0], size[1])
         self.batch_size = batch_size
-        self.sources = sources
+        self.ratios = ratios or {"surface": 1.0, "polygon": 1.0, "depth": 1.0}
+        self.seed = seed
         self.num_workers = min(os.cpu_count() or 1, 8) if num_workers < 0 else num_workers
         self.zoom = zoom
         self.jitter = jitter
@@ -98,10 +103,10 @@ class SafetripDataModule(L.LightningDataModule):
         self._samples("val")
 
     def _samples(self, split: str) -> list[Sample]:
-        samples = [sample for sample in self.index.split(split) if sample.source in self.sources]
+        samples = [sample for sample in self.index.split(split) if self.ratios.get(sample.source)]
         if not samples:
             raise DatasetError(
-                f"{self.prepared_folder}: no {split} sample of {', '.join(self.sources)}; "
+                f"{self.prepared_folder}: no {split} sample of {', '.join(self.ratios)}; "
                 "`trainer prepare` prints which folders went where and --val-folders moves them"
             )
         return samples
@@ -109,44 +114,49 @@ class SafetripDataModule(L.LightningDataModule):
     def _loader(self, dataset: SafetripDataset, **options: Any) -> DataLoader[dict[str, Any]]:
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            pin_memory=self.trainer is not None
-            and self.trainer.accelerator is not None
-            and _on_gpu(self.trainer),
+            pin_memory=_on_gpu(self.trainer),
             **options,
         )
 
+    def _place(self) -> tuple[int, int]:
+        """Rank of this process and number of processes."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         samples = self._samples("train")
+        enough = (round(self.size[0] * self.zoom[1]), round(self.size[1] * self.zoom[1]))
         dataset = SafetripDataset(
             self.index,
             samples,
             training_transform(self.size, self.zoom, self.jitter),
             self.min_confidence,
             self.pseudo_confidence,
-            # A zoomed window is enlarged: keep enough pixels for the largest zoom.
-            (round(self.size[0] * self.zoom[1]), round(self.size[1] * self.zoom[1]))
-            if self.reduced_decoding
-            else None,
+            # The most zoomed window must still hold the net's input.
+            decode_size=enough if self.reduced_decoding else None,
         )
-        # A last batch of one image would break BatchNorm's statistics.
-        return self._loader(dataset, shuffle=True, drop_last=len(samples) >= self.batch_size)
+        order = BalancedOrder([sample.source for sample in samples], self.ratios, len(samples), self.seed)
+        return self._loader(
+            dataset, batch_sampler=BalancedBatchSampler(order, self.batch_size, *self._place())
+        )
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        samples = self._samples("val")
         dataset = SafetripDataset(
             self.index,
-            self._samples("val"),
+            samples,
             evaluation_transform(self.size),
             self.val_min_confidence,
             pseudo_confidence=None,
         )
-        return self._loader(dataset)
+        return self._loader(
+            dataset, batch_size=self.batch_size, sampler=ShardSampler(len(samples), *self._place())
+        )
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader
 
 
-def _on_gpu(trainer: L.Trainer) -> bool:
-    return type(trainer.accelerator).__name__ == "CUDAAccelerator"
+def _on_gpu(trainer: L.Trainer | None) -> bool:
+    return trainer is not None and type(trainer.accelerator).__name__ == "CUDAAccelerator"

@@ -28,7 +28,7 @@ class FixedBalance(nn.Module):
 
 
 class UncertaintyBalance(nn.Module):
-    """`sum_i exp(-s_i) L_i / 2 + s_i / 2` with learnt `s_i = log sigma_i^2` (Kendall et al. 2018, arXiv 1705.07115).
+    """`sum_i exp(-s_i) L_i / 2 + s_i / 2`, `s_i = log sigma_i^2` learnt (Kendall et al., arXiv 1705.07115).
 
     A task without a label in the batch adds nothing, its `s_i / 2` included: otherwise such batches would
     push its uncertainty down without evidence.

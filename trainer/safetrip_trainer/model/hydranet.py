@@ -49,8 +49,8 @@ class HydraNet(nn.Module):
         self._initialize_heads()
 
     def _initialize_heads(self) -> None:
-        # The decoder keeps torch's default (a third of the variance that would preserve the scale): its chains of
-        # sums add up, and a full-scale start saturates ReLU6 and the depth sigmoid, which then never recover.
+        # The decoder keeps torch's default (a third of the variance that preserves the scale): its chains
+        # of sums add up, and at full scale ReLU6 and the depth sigmoid saturate and never recover.
         for head in (self.segmentation, self.depth):
             nn.init.normal_(head.out.weight, std=0.01)
             nn.init.zeros_(head.out.bias)

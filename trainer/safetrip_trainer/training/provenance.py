@@ -13,7 +13,7 @@ _TOOLS = ("torch", "torchvision", "lightning", "transformers")
 
 
 def _git_commit() -> str | None:
-    """The commit of the code that runs, `+changes` added where the work tree differs; None outside a checkout."""
+    """Commit of the code that runs, `+changes` added where the work tree differs; None outside a checkout."""
     folder = Path(__file__).parent
     try:
         commit = subprocess.run(

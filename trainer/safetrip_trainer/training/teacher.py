@@ -13,7 +13,7 @@ __all__ = ["TeacherTask"]
 
 
 class TeacherTask(Task):
-    """The teacher: segmentation only; train it with `--data.sources '[surface, polygon]'`.
+    """The teacher: segmentation only; train it on `surface` and `polygon` samples (configs/teacher.yaml).
 
     Args:
         variant: SegFormer's size, `mit-b0` to `mit-b5`.

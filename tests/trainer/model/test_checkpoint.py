@@ -1,0 +1,116 @@
+"""Weights are read safely, and foreign key names find their place."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import mobilenet_v2
+
+from safetrip_trainer.errors import CheckpointError
+from safetrip_trainer.model.checkpoint import load_checkpoint, load_state_file, load_weights, translate_keys
+from safetrip_trainer.model.hydranet import HydraNet
+from safetrip_trainer.model.initialize import initialize_encoder
+
+
+@pytest.fixture(scope="module")
+def net() -> HydraNet:
+    return HydraNet(decoder_channels=32)
+
+
+def _public_names(net: HydraNet) -> dict[str, torch.Tensor]:
+    """Our weights under the public Hydranet's names."""
+    levels = {
+        "pools": ["crp4", "crp3", "crp2", "crp1"],
+        "laterals": ["conv_adapt4", "conv_adapt3", "conv_adapt2"],
+    }
+    state = {}
+    for key, value in net.state_dict().items():
+        part, *rest = key.split(".")
+        if part == "encoder":
+            name = ".".join(rest)
+        elif part == "decoder" and rest[0] == "adapters":
+            name = f"conv{int(rest[1]) + 3}.weight"
+        elif part == "decoder" and rest[0] == "pools":
+            name = f"{levels['pools'][int(rest[1])]}.0.{int(rest[3]) + 1}_outvar_dimred.weight"
+        elif part == "decoder":
+            name = f"{levels['laterals'][int(rest[1])]}.weight"
+        else:
+            head = {"segmentation": "segm", "depth": "depth"}[part]
+            name = f"{'pre_' if rest[0] == 'pre' else ''}{head}.{rest[1]}"
+        state[f"module.{name}"] = value
+    return state
+
+
+def test_public_hydranet_names_cover_the_net(net: HydraNet) -> None:
+    found, report = translate_keys(_public_names(net), net)
+    assert not report.missing
+    assert not report.unexpected
+    for key, value in net.state_dict().items():
+        assert torch.equal(found[key], value), key
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module.", "net.", "module.net."])
+def test_wrappers_are_taken_off(net: HydraNet, prefix: str) -> None:
+    _, report = translate_keys({prefix + key: value for key, value in net.state_dict().items()}, net)
+    assert not report.missing
+    assert not report.unexpected
+
+
+def test_torchvision_names_fill_the_encoder_and_say_what_is_left(net: HydraNet) -> None:
+    _, report = translate_keys(mobilenet_v2(weights=None).state_dict(), net)
+    assert all(key.startswith("encoder.") for key in report.matched)
+    assert not [key for key in report.missing if key.startswith("encoder.")]
+    assert "classifier.1.weight" in report.unexpected
+
+
+@pytest.mark.parametrize("inner", ["", "features."])
+def test_encoder_starts_from_a_file(tmp_path: Path, inner: str) -> None:
+    donor = mobilenet_v2(weights=None)
+    state = donor.state_dict() if inner else donor.features.state_dict()
+    save_file(state, tmp_path / "weights.safetensors")
+    encoder = HydraNet(decoder_channels=32).encoder
+    assert "weights.safetensors" in initialize_encoder(encoder, str(tmp_path / "weights.safetensors"))
+    torch.testing.assert_close(encoder.features[5].conv[0][0].weight, donor.features[5].conv[0][0].weight)
+
+
+def test_encoder_refuses_another_width(tmp_path: Path) -> None:
+    save_file(mobilenet_v2(weights=None, width_mult=0.5).features.state_dict(), tmp_path / "half.safetensors")
+    with pytest.raises(CheckpointError, match=r"half\.safetensors.*width_mult"):
+        initialize_encoder(HydraNet(decoder_channels=32).encoder, str(tmp_path / "half.safetensors"))
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (Path("evil"),))
+
+
+def test_pickled_code_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": _Evil()}, tmp_path / "evil.ckpt")
+    (tmp_path / "plain.ckpt").write_bytes(pickle.dumps(_Evil()))
+    for name in ("evil.ckpt", "plain.ckpt"):
+        with pytest.raises(CheckpointError, match=name):
+            load_checkpoint(tmp_path / name)
+    assert not (tmp_path / "evil").exists()
+
+
+def test_broken_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "short.safetensors").write_bytes(b"\x10\0\0")
+    torch.save({"a": torch.ones(1000)}, tmp_path / "whole.ckpt")
+    (tmp_path / "cut.ckpt").write_bytes((tmp_path / "whole.ckpt").read_bytes()[:500])
+    for name in ("short.safetensors", "cut.ckpt", "absent.ckpt"):
+        with pytest.raises(CheckpointError, match=name):
+            load_state_file(tmp_path / name)
+
+
+def test_partial_weights_are_refused_whole(tmp_path: Path, net: HydraNet) -> None:
+    state = {key: torch.zeros_like(value) for key, value in net.state_dict().items() if "depth" not in key}
+    save_file(state, tmp_path / "part.safetensors")
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"part\.safetensors.*depth\.pre\.weight.*fix-checkpoint"):
+        load_weights(net, tmp_path / "part.safetensors")
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
