@@ -1,0 +1,308 @@
+"""Every precision and backend present, on the same frames, against FP32 on onnxruntime.
+
+Frames are streamed: each is read once, goes through every runner, and only sums are kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from polygraphy.backend.base import BaseRunner
+
+from safetrip_calibration.accuracy import DepthError, LabelOverlap, to_size
+from safetrip_calibration.errors import CalibrationError
+from safetrip_calibration.frames import FramesDigest, FrameSet, LabelledFrame, require_frames
+from safetrip_calibration.ranges import Progress
+from safetrip_calibration.runners import RUNTIME_BACKENDS, make_runner, quiet
+from safetrip_calibration.thresholds import Thresholds, load_thresholds
+from safetrip_sdk.bundle import Bundle
+from safetrip_sdk.errors import BackendUnavailableError, EngineError
+from safetrip_sdk.manifest import Manifest, PrecisionInfo
+
+__all__ = ["BACKENDS", "REFERENCE", "Candidate", "Comparison", "compare"]
+
+BACKENDS = ("onnxruntime", *RUNTIME_BACKENDS)
+REFERENCE = ("fp32", "onnxruntime")
+
+Outputs = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One precision on one backend.
+
+    Attributes:
+        metrics: figures as the README of thresholds.yaml names them, and those they come from.
+        violations: limits crossed, in words; accepted when there is none.
+    """
+
+    precision: str
+    backend: str
+    metrics: dict[str, Any]
+    violations: tuple[str, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        return not self.violations
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The result of `compare`.
+
+    Attributes:
+        reference: metrics of FP32 on onnxruntime.
+        candidates: everything else that ran, in the order of precisions and backends.
+        unavailable: "precision backend" -> why it did not run here.
+        frames: number of frames; `frames_sha256` over their names and pixels.
+    """
+
+    reference: Candidate
+    candidates: tuple[Candidate, ...]
+    unavailable: dict[str, str]
+    frames: int
+    frames_sha256: str
+    class_names: tuple[str, ...] = field(default=())
+
+    @property
+    def accepted(self) -> bool:
+        """True when no candidate crosses a limit."""
+        return all(item.accepted for item in self.candidates)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        rows = [
+            {
+                "precision": item.precision,
+                "backend": item.backend,
+                "accepted": item.accepted,
+                "violations": list(item.violations),
+                "metrics": item.metrics,
+            }
+            for item in (self.reference, *self.candidates)
+        ]
+        return {
+            "accepted": self.accepted,
+            "frames": self.frames,
+            "frames_sha256": self.frames_sha256,
+            "results": rows,
+            "unavailable": self.unavailable,
+        }
+
+
+def compare(
+    bundle_path: str | Path,
+    frames: FrameSet,
+    precisions: Sequence[str] | None = None,
+    backends: Sequence[str] | None = None,
+    thresholds: Thresholds | None = None,
+    progress: Progress | None = None,
+    write: bool = True,
+) -> Comparison:
+    """Compare, judge by `thresholds`, and write metrics and verdicts into the bundle's manifest.
+
+    Args:
+        bundle_path: a bundle that holds fp32.
+        frames: with truth where there is any.
+        precisions, backends: which; all that are present by default.
+        thresholds: `load_thresholds()` by default.
+        progress: called with (frames done, total, what).
+        write: False leaves the bundle alone.
+
+    Raises:
+        FramesError: there is no frame.
+        CalibrationError: no fp32, a precision that the bundle does not hold, or an unknown backend.
+    """
+    quiet()
+    require_frames(frames, "comparison")
+    bundle = Bundle.open(bundle_path)
+    limits = thresholds or load_thresholds()
+    pairs = _pairs(bundle, precisions, backends)
+    unavailable: dict[str, str] = {}
+    with ExitStack() as stack:
+        first = frames[0].frame
+        runners = _activate(stack, bundle, pairs, first, unavailable)
+        scores = {pair: _Score(bundle.manifest) for pair in runners}
+        digest = FramesDigest()
+        for done, item in enumerate(_stream(frames)):
+            digest.update(item)
+            _feed(item, bundle.manifest.input.name, runners, scores)
+            if progress:
+                progress(done + 1, len(frames), "compare")
+    result = _judge(bundle, scores, limits, unavailable, len(frames), digest.hexdigest())
+    if write:
+        _write(bundle_path, result)
+    return result
+
+
+def _pairs(
+    bundle: Bundle, precisions: Sequence[str] | None, backends: Sequence[str] | None
+) -> list[tuple[str, str]]:
+    present = bundle.manifest.precisions
+    wanted = list(precisions or present)
+    for name in ("fp32", *wanted):
+        if name not in present:
+            hint = "`trainer export`" if name == "fp32" else f"`trainer calibrate --precision {name}`"
+            raise CalibrationError(f"{bundle.path}: holds no {name} model; make it with {hint}")
+    for name in backends or ():
+        if name not in BACKENDS:
+            raise CalibrationError(f"backend {name!r}: want one of {', '.join(BACKENDS)}")
+    pairs = [(precision, backend) for precision in wanted for backend in backends or BACKENDS]
+    return [REFERENCE, *(pair for pair in pairs if pair != REFERENCE)]
+
+
+def _activate(
+    stack: ExitStack,
+    bundle: Bundle,
+    pairs: Sequence[tuple[str, str]],
+    frame: NDArray[np.uint8],
+    unavailable: dict[str, str],
+) -> dict[tuple[str, str], BaseRunner]:
+    """Runners that work here, each tried on one frame; the others' reasons go into `unavailable`."""
+    runners: dict[tuple[str, str], BaseRunner] = {}
+    for precision, backend in pairs:
+        runner = make_runner(bundle, precision, backend)
+        try:
+            with ExitStack() as attempt:
+                attempt.enter_context(runner)
+                runner.infer({bundle.manifest.input.name: frame[None]})
+                stack.push(attempt.pop_all())
+        except (BackendUnavailableError, EngineError) as error:
+            unavailable[f"{precision} {backend}"] = str(error)
+        else:
+            runners[precision, backend] = runner
+    return runners
+
+
+def _stream(frames: FrameSet) -> Iterator[LabelledFrame]:
+    return (frames[index] for index in range(len(frames)))
+
+
+def _feed(
+    item: LabelledFrame,
+    input_name: str,
+    runners: Mapping[tuple[str, str], BaseRunner],
+    scores: Mapping[tuple[str, str], _Score],
+) -> None:
+    feed = {input_name: np.ascontiguousarray(item.frame)[None]}
+    # A runner may reuse its output memory at its next call: nothing of this frame is kept until then.
+    reference = runners[REFERENCE].infer(feed, check_inputs=False)
+    for pair, runner in runners.items():
+        outputs = reference if pair == REFERENCE else runner.infer(feed, check_inputs=False)
+        scores[pair].update(item, outputs, reference)
+
+
+class _Score:
+    """Sums of one runner over the frames."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        classes, deepest = len(manifest.classes), manifest.max_depth
+        self.truth = LabelOverlap(classes)
+        self.to_fp32 = LabelOverlap(classes)
+        self.depth = DepthError(max_depth=deepest)
+        self.depth_to_fp32 = DepthError(max_depth=math.inf)
+        self.worst = ("", 2.0)
+        self.worst_depth = ("", -1.0)
+
+    def update(self, item: LabelledFrame, outputs: Outputs, reference: Outputs) -> None:
+        labels, depth = outputs["labels"][0], outputs["depth"][0]
+        size = (labels.shape[0], labels.shape[1])
+        agreement = self.to_fp32.update(labels, reference["labels"][0])
+        if agreement < self.worst[1]:
+            self.worst = (item.name, agreement)
+        frame_error = DepthError(max_depth=math.inf)
+        frame_error.update(depth, reference["depth"][0])
+        self.depth_to_fp32.update(depth, reference["depth"][0])
+        if (frame_error.abs_rel or 0.0) > self.worst_depth[1]:
+            self.worst_depth = (item.name, frame_error.abs_rel or 0.0)
+        if item.labels is not None:
+            self.truth.update(labels, to_size(item.labels, size).astype(np.uint8))
+        if item.depth is not None:
+            self.depth.update(depth, to_size(item.depth, size).astype(np.float32))
+
+
+def _metrics(score: _Score, reference: _Score, names: Sequence[str], min_share: float) -> dict[str, Any]:
+    """Figures of one candidate; `None` where the frames have no truth for one. Points are hundredths."""
+    metrics: dict[str, Any] = {
+        "label_agreement": score.to_fp32.agreement,
+        "miou_to_fp32": score.to_fp32.miou,
+        "depth_error_to_fp32": score.depth_to_fp32.abs_rel,
+        "worst_frame": {"name": score.worst[0], "label_agreement": score.worst[1]},
+        "worst_depth_frame": {"name": score.worst_depth[0], "depth_error_to_fp32": score.worst_depth[1]},
+        "miou": score.truth.miou,
+        "depth_abs_rel": score.depth.abs_rel,
+        "depth_rmse": score.depth.rmse,
+        "delta1": score.depth.delta1,
+        "miou_drop": _drop(reference.truth.miou, score.truth.miou),
+        "delta1_drop": _drop(reference.depth.delta1, score.depth.delta1),
+        "depth_abs_rel_rise": None,
+        **_class_metrics(score, reference, names, min_share),
+    }
+    if score.depth.abs_rel is not None and reference.depth.abs_rel:
+        metrics["depth_abs_rel_rise"] = 100.0 * (score.depth.abs_rel / reference.depth.abs_rel - 1.0)
+    return metrics
+
+
+def _class_metrics(
+    score: _Score, reference: _Score, names: Sequence[str], min_share: float
+) -> dict[str, Any]:
+    iou, before = score.truth.iou(), reference.truth.iou()
+    drops = 100.0 * (before - iou)
+    judged = (reference.truth.shares() >= min_share) & ~np.isnan(drops)
+    result: dict[str, Any] = {
+        "class_iou": {name: float(value) for name, value in zip(names, iou) if not np.isnan(value)},
+        "class_iou_change": {name: float(-value) for name, value in zip(names, drops) if not np.isnan(value)},
+        "class_iou_drop": None,
+        "worst_class": None,
+    }
+    if judged.any():
+        worst = int(np.where(judged, drops, -np.inf).argmax())
+        result.update(class_iou_drop=float(drops[worst]), worst_class=names[worst])
+    return result
+
+
+def _drop(before: float | None, now: float | None) -> float | None:
+    return None if before is None or now is None else 100.0 * (before - now)
+
+
+def _judge(
+    bundle: Bundle,
+    scores: Mapping[tuple[str, str], _Score],
+    thresholds: Thresholds,
+    unavailable: dict[str, str],
+    count: int,
+    sha256: str,
+) -> Comparison:
+    names = bundle.manifest.class_names
+    candidates = []
+    for (precision, backend), score in scores.items():
+        metrics = _metrics(score, scores[REFERENCE], names, thresholds.min_class_share)
+        crossed = thresholds.limits(precision).violations(metrics)
+        candidates.append(Candidate(precision, backend, metrics, tuple(crossed)))
+    return Comparison(candidates[0], tuple(candidates[1:]), unavailable, count, sha256, names)
+
+
+def _write(bundle_path: str | Path, result: Comparison) -> None:
+    """Metrics of every backend by name, and a precision's verdict: accepted on all backends that ran it."""
+    with Bundle.edit(bundle_path) as draft:
+        precisions: dict[str, PrecisionInfo] = dict(draft.manifest.precisions)
+        for name in {item.precision for item in (result.reference, *result.candidates)}:
+            rows = [item for item in (result.reference, *result.candidates) if item.precision == name]
+            compared = {
+                "frames": result.frames,
+                "frames_sha256": result.frames_sha256,
+                "backends": {
+                    item.backend: {**item.metrics, "violations": list(item.violations)} for item in rows
+                },
+            }
+            info = precisions[name]
+            verdict = all(item.accepted for item in rows)
+            precisions[name] = replace(info, metrics={**info.metrics, "compare": compared}, accepted=verdict)
+        draft.manifest = replace(draft.manifest, precisions=precisions)
