@@ -70,6 +70,15 @@ def test_mirror_mirrors_all_and_colour_changes_only_the_image() -> None:
     assert image.shape == (3, 60, 80)
 
 
+def test_training_ends_in_the_same_normalisation_as_evaluation() -> None:
+    """A step that drops the tensor's type would leave 0..255 to the net while training, and only then."""
+    scene = _scene()
+    plain = evaluation_transform((60, 80))(*scene)[0].as_subclass(torch.Tensor)
+    for jitter in (0.0, 1e-6):
+        image = training_transform((60, 80), zoom=(1.0, 1.0), jitter=jitter, flip=0.0)(*scene)[0]
+        torch.testing.assert_close(image.as_subclass(torch.Tensor), plain, rtol=0, atol=1e-3)
+
+
 def test_zoom_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="zoom"):
         RandomZoomCrop((10, 10), (0.5, 1.0))

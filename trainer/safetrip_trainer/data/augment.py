@@ -73,7 +73,9 @@ class RandomPhotometric(v2.Transform):
         self.jitter = v2.ColorJitter(strength, strength, strength, min(strength / 8, 0.5))
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return self.jitter(inpt.clamp(0, 255) / 255.0) * 255.0
+        # Arithmetic takes the tv_tensor's type off, and the steps after this one go by type.
+        unit = tv_tensors.Image(inpt.clamp(0, 255) / 255.0)
+        return tv_tensors.Image(self.jitter(unit) * 255.0)
 
 
 class ToNetInput(v2.Transform):
