@@ -6,7 +6,7 @@ are mirrored by `side`; the path bends gently.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from safetrip_trainer.synth.canvas import Canvas
 from safetrip_trainer.synth.furniture import Rng
 from safetrip_trainer.synth.scene import GroundPatch, Quad, Texture, Thing
 
-__all__ = ["Lanes", "Street", "make_street"]
+__all__ = ["Lanes", "Street", "make_facades", "make_street"]
 
 _BEHIND, _AHEAD = 8.0, 70.0
 _WALL_STEP = 6.0
@@ -38,13 +38,15 @@ class Lanes:
 class Street:
     """Ground patches and walls from z = -8 m to `length` + 70 m, and what stands where.
 
-    `gaps`: stretches of z without furniture (crossings). `bend` gives the path's x at a z.
+    `gaps`: stretches of z without furniture; `crossings`: where a road crosses an alley.
+    `bend` gives the path's x at a z.
     """
 
     patches: tuple[GroundPatch, ...]
     walls: tuple[Thing, ...]
     lanes: Lanes
     gaps: tuple[tuple[float, float], ...]
+    crossings: tuple[tuple[float, float], ...]
     side: float
     bend: Callable[[float], float]
 
@@ -56,8 +58,9 @@ class Street:
 class _Builder:
     """Collects patches, later ones on top, in lateral coordinates."""
 
-    def __init__(self, rng: Rng, length: float) -> None:
+    def __init__(self, rng: Rng, length: float, facades: Sequence[Texture]) -> None:
         self.rng = rng
+        self.facades = facades
         self.length = length
         self.side = float(rng.choice([-1.0, 1.0]))
         amplitude, wave, phase = rng.uniform(0, 1.6), rng.uniform(45, 90), rng.uniform(0, 2 * np.pi)
@@ -91,13 +94,16 @@ class _Builder:
         self.patches.append(GroundPatch(outline, number, material))
 
 
-def make_street(rng: Rng, length: float) -> Street:
-    """A pavement beside a road (three of four), or an alley that crosses one."""
-    builder = _Builder(rng, length)
+def make_facades(rng: Rng) -> list[Texture]:
+    """The pictures a street's walls are made of; the last two are a hedge's."""
+    return [*(_facade(rng) for _ in range(5)), *(_hedge(rng) for _ in range(2))]
+
+
+def make_street(rng: Rng, length: float, alley: bool, facades: Sequence[Texture]) -> Street:
+    """A pavement beside a road, crossed by alleys, or an `alley` crossed by roads."""
+    builder = _Builder(rng, length, facades)
     builder.band("", "soil", -60.0, 60.0)
-    if rng.random() < 0.75:
-        return _pavement(builder)
-    return _alley(builder)
+    return _alley(builder) if alley else _pavement(builder)
 
 
 def _pavement(builder: _Builder) -> Street:
@@ -118,7 +124,7 @@ def _pavement(builder: _Builder) -> Street:
     guide = rng.uniform(-0.35, 0.35) * half
     width = rng.choice([0.3, 0.45, 0.6])
     builder.band("braille_guide_blocks", "bars", guide - width / 2, guide + width / 2)
-    gaps = []
+    gaps: list[tuple[float, float]] = []
     start = rng.uniform(7.0, 11.0)
     while start < builder.length + _AHEAD:
         end = start + rng.uniform(3.0, 4.5)
@@ -131,8 +137,8 @@ def _pavement(builder: _Builder) -> Street:
         gaps.append((start, end))
         start = end + rng.uniform(13.0, 18.0)
     lanes = Lanes(-half + 0.4, 0.0, half - 0.3, road_start + 1.3, road_end - 1.6, half)
-    walls = _walls(builder, -half - 0.1, gaps, -1.0) + _walls(builder, road_end + 3.2, [], 1.0)
-    return Street(tuple(builder.patches), tuple(walls), lanes, tuple(gaps), builder.side, builder.bend)
+    walls = _walls(builder, -half - 0.1, gaps) + _walls(builder, road_end + 3.2, [])
+    return Street(tuple(builder.patches), tuple(walls), lanes, tuple(gaps), (), builder.side, builder.bend)
 
 
 def _alley(builder: _Builder) -> Street:
@@ -144,7 +150,8 @@ def _alley(builder: _Builder) -> Street:
     builder.band("", "kerb", half - path - 0.12, half - path)
     guide = half - path / 2
     builder.band("braille_guide_blocks", "bars", guide - 0.22, guide + 0.22)
-    gaps = []
+    gaps: list[tuple[float, float]] = []
+    crossings: list[tuple[float, float]] = []
     start = rng.uniform(8.0, 11.0)
     while start < builder.length + _AHEAD:
         end = start + rng.uniform(5.5, 7.0)
@@ -158,10 +165,13 @@ def _alley(builder: _Builder) -> Street:
             builder.add("roadway", "white", left, left + 0.45, start + 0.4, end - 0.4)
         _hazards(builder, half, start - rng.uniform(5.4, 6.0))
         gaps.append((start - 3.6, end + 2.0))
+        crossings.append((start, end))
         start = end + rng.uniform(14.0, 20.0)
-    lanes = Lanes(-half + 0.5, -0.2 * half, half - 0.35, half * 0.1, -half * 0.35, half)
-    walls = _walls(builder, -half, gaps, -1.0) + _walls(builder, half, gaps, 1.0)
-    return Street(tuple(builder.patches), tuple(walls), lanes, tuple(gaps), builder.side, builder.bend)
+    lanes = Lanes(-half + 0.5, -0.2 * half, half - 0.35, 0.0, 0.0, half)
+    walls = _walls(builder, -half, gaps) + _walls(builder, half, gaps)
+    return Street(
+        tuple(builder.patches), tuple(walls), lanes, tuple(gaps), tuple(crossings), builder.side, builder.bend
+    )
 
 
 def _dashes(builder: _Builder, lateral: float, material: str) -> None:
@@ -190,11 +200,11 @@ def _hazards(builder: _Builder, half: float, z: float) -> None:
             builder.add("caution_zone", str(kind), lateral - wide, lateral + wide, z_here, z_here + 1.2)
 
 
-def _walls(builder: _Builder, lateral: float, gaps: list[tuple[float, float]], outward: float) -> list[Thing]:
+def _walls(builder: _Builder, lateral: float, gaps: list[tuple[float, float]]) -> list[Thing]:
     """Facades (or a hedge) along one side, seen from the street, open at the gaps."""
     rng = builder.rng
     hedge = rng.random() < 0.25
-    pictures = [_hedge(rng) if hedge else _facade(rng) for _ in range(4)]
+    pictures = builder.facades[-2:] if hedge else builder.facades[:-2]
     walls = []
     for start in np.arange(-_BEHIND, builder.length + _AHEAD, _WALL_STEP):
         for z0, z1 in _without_gaps(float(start), float(start) + _WALL_STEP, gaps):

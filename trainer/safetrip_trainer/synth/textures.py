@@ -18,7 +18,7 @@ Color = tuple[float, float, float]
 
 
 def fractal_noise(rng: Rng, size: int, coarsest: int = 4, persistence: float = 0.6) -> np.ndarray:
-    """(size, size) float32, mean 0, deviation 1, seamless: octaves of smooth noise, `coarsest` cells first."""
+    """(size, size) float32, mean 0, deviation 1, seamless: octaves of noise, `coarsest` cells first."""
     total = np.zeros((size, size), np.float32)
     cells, weight = coarsest, 1.0
     while cells <= size // 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from safetrip_trainer.synth.furniture import FURNITURE, Rng, signboard
 from safetrip_trainer.synth.lens import Lens, make_light, make_sky
 from safetrip_trainer.synth.render import View, render
 from safetrip_trainer.synth.scene import Scene, Thing
-from safetrip_trainer.synth.street import Street, make_street
+from safetrip_trainer.synth.street import Street, make_facades, make_street
 from safetrip_trainer.synth.textures import make_materials
 from safetrip_trainer.synth.traffic import TRAFFIC
 
@@ -28,9 +29,10 @@ _LANES = {
     "wall": ("kiosk", "bench", "potted_plant", "power_controller", "scooter"),
     "kerb": ("tree_trunk", "pole", "bollard", "fire_hydrant", "traffic_light_controller", "motorcycle"),
     "middle": ("person", "stroller", "bicycle", "barricade", "person"),
-    "near_road": ("car", "truck"),
-    "far_road": ("bus", "car"),
+    "near_road": ("car",),
+    "far_road": ("bus", "truck", "car"),
 }
+_LARGE = ("kiosk", "bus", "truck", "power_controller", "barricade")
 _MAKERS = FURNITURE | TRAFFIC | {"signboard": signboard}
 
 Models = dict[str, list[list[Thing]]]
@@ -64,7 +66,8 @@ class Walk:
         self.length = self.step * frames
         self.height = float(rng.uniform(0.75, 1.65))
         self.pitch = float(np.radians(rng.uniform(2.0, 14.0)))
-        self.lateral = float(rng.uniform(-0.35, 0.35))
+        self.lateral = float(rng.uniform(-0.5, 0.5))
+        self.heading = float(np.radians(rng.normal(0.0, 6.0)))
         field_of_view = np.radians(rng.uniform(58.0, 76.0))
         self.focal = size[0] / 2 / float(np.tan(field_of_view / 2))
         self.center = tuple(float(side / 2 - 0.5 + side * rng.uniform(-0.01, 0.01)) for side in size)
@@ -79,10 +82,12 @@ class Walk:
         """The first arrangement (of a few) in which the first image shows every class; else the best."""
         best: tuple[int, Street, list[Thing]] | None = None
         rng = np.random.default_rng([*self.seed, 4])
+        facades = make_facades(rng)
+        alley = bool(rng.random() < 0.3)
         models = {name: [make(rng) for _ in range(_VARIANTS)] for name, make in _MAKERS.items()}
         for attempt in range(_TRIES):
             rng = np.random.default_rng([*self.seed, 1, attempt])
-            street = make_street(rng, self.length)
+            street = make_street(rng, self.length, alley, facades)
             things = _arrange(rng, street, models, self.length, self.lateral)
             seen = self._classes_seen(street, things)
             if best is None or seen > best[0]:
@@ -128,7 +133,7 @@ class Walk:
             cx=self.center[0],
             cy=self.center[1],
             position=(float(x), self.height + bob, float(z)),
-            yaw=float(np.arctan(ahead) + np.radians(3.0) * sway),
+            yaw=float(np.arctan(ahead) + self.heading + np.radians(2.5) * sway),
             pitch=float(self.pitch + np.radians(0.8) * nod),
             roll=float(np.radians(0.7) * roll),
         )
@@ -169,14 +174,19 @@ class Walk:
 def _arrange(rng: Rng, street: Street, models: Models, length: float, lateral: float) -> list[Thing]:
     """Every class in every block of the street, each in a lane where it belongs, in a drawn order."""
     things: list[Thing] = []
-    starts = {"wall": 3.6, "kerb": 3.0, "middle": 4.2, "near_road": 7.0, "far_road": 12.0}
+    starts = {"wall": 3.6, "kerb": 3.0, "middle": 4.2, "near_road": 6.0, "far_road": 8.0}
+    density = rng.uniform(0.35, 1.0)
     for block in np.arange(0.0, length + _VIEW, _BLOCK):
         for lane, names in _LANES.items():
             pitch = (_BLOCK - 2.0) / len(names)
-            for slot, name in enumerate(rng.permutation(names)):
+            # Large things later: at the front they would hide the rest.
+            order = sorted(names, key=lambda name: rng.random() + 0.5 * (name in _LARGE))
+            for slot, name in enumerate(order):
+                if block > 0 and rng.random() > density:
+                    continue
                 z = float(block) + starts[lane] + pitch * slot + rng.uniform(-0.4, 0.4)
-                model = models[str(name)][rng.integers(_VARIANTS)]
-                x, z, yaw = _stand(rng, street, lane, str(name), z, lateral)
+                model = models[name][rng.integers(_VARIANTS)]
+                x, z, yaw = _stand(rng, street, lane, name, z, lateral)
                 things += [thing.moved(x, z, yaw) for thing in model]
         if rng.random() < 0.7:
             x, z = street.place(street.lanes.wall + 0.2, float(block) + rng.uniform(4, 14))
@@ -188,6 +198,8 @@ def _stand(
     rng: Rng, street: Street, lane: str, name: str, z: float, lateral: float
 ) -> tuple[float, float, float]:
     """World x, z and yaw of a thing in its lane: out of the walker's way; on crossings only what moves."""
+    if lane.endswith("road") and street.crossings:
+        return _cross(rng, street, lane, z)
     for start, end in street.gaps:
         if start < z < end and name not in TRAFFIC:
             z = end + rng.uniform(0.3, 1.2)
@@ -196,11 +208,20 @@ def _stand(
         away = rng.uniform(0.75, max(street.lanes.half_width - 0.6, 0.9))
         position = lateral + away * float(rng.choice([-1.0, 1.0]))
     elif lane in ("wall", "kerb"):
-        position += rng.uniform(-0.15, 0.15)
-    yaw = rng.uniform(-0.08, 0.08)
+        position += rng.uniform(-0.15, 0.15) - (0.6 if name == "kiosk" else 0.0)
+    x, z = street.place(position, z)
+    yaw = rng.uniform(-0.08, 0.08) + math.atan(street.bend(z + 0.5) - street.bend(z - 0.5))
     if name == "bench":  # its front to the path
-        yaw -= street.side * np.pi / 2
-    return *street.place(position, z), yaw
+        yaw -= street.side * math.pi / 2
+    return x, z, yaw
+
+
+def _cross(rng: Rng, street: Street, lane: str, z: float) -> tuple[float, float, float]:
+    """A vehicle's place on the nearest road that crosses an alley, driving to the left or to the right."""
+    start, end = min(street.crossings, key=lambda crossing: abs(crossing[0] - z))
+    share, direction = (0.27, 1.0) if lane == "near_road" else (0.73, -1.0)
+    x, z = street.place(rng.uniform(-9.0, 9.0), start + share * (end - start))
+    return x, z, direction * math.pi / 2
 
 
 def render_sequence(
