@@ -1,8 +1,8 @@
-"""Accuracy of predictions, accumulated frame by frame: a confusion matrix and a few sums, however many frames.
+"""Accuracy of predictions, accumulated frame by frame: a confusion matrix and a few sums.
 
 IoU per class is hit / (truth + predicted - hit) over all pixels of all frames; mIoU is its mean over the
-classes that occur in the truth. Depth figures are those of Eigen et al. 2014 (arXiv 1406.2283, section 4.1): AbsRel =
-mean |d - t| / t, delta1 = share of pixels with max(d / t, t / d) < 1.25.
+classes that occur in the truth. Depth figures are those of Eigen et al. 2014 (arXiv 1406.2283, section 4.1):
+AbsRel = mean |d - t| / t, delta1 = share of pixels with max(d / t, t / d) < 1.25.
 """
 
 from __future__ import annotations

@@ -1,0 +1,28 @@
+"""A budget's verdict as text."""
+
+from __future__ import annotations
+
+from safetrip_calibration.budget import BudgetResult, Check
+from safetrip_calibration.table import number, table
+
+__all__ = ["budget_table"]
+
+
+def budget_table(result: BudgetResult) -> str:
+    """One line for each limit, with the interval that the verdict rests on."""
+    figures = result.figures
+    height, width = figures["frame_size"]
+    head = (
+        f"budget {result.budget.name}: {figures['precision']} on {figures['backend']}, "
+        f"{height}x{width}, {figures['frames']} frames"
+    )
+    rows = [_row(check) for check in result.checks]
+    lines = [head, *result.notes, table(("limit", "measured", "95 % interval", "budget", ""), rows)]
+    return "\n".join([*lines, "PASS" if result.passed else "FAIL"])
+
+
+def _row(check: Check) -> tuple[str, ...]:
+    measured = check.measured
+    interval = "" if measured.low == measured.high else f"{number(measured.low)} to {number(measured.high)}"
+    relation = "<=" if check.at_most else ">="
+    return check.name, number(measured.value), interval, f"{relation} {check.limit:g}", check.verdict

@@ -1,0 +1,57 @@
+"""A comparison as text."""
+
+from __future__ import annotations
+
+from safetrip_calibration.compare import Candidate, Comparison
+from safetrip_calibration.table import number, table
+
+__all__ = ["comparison_table"]
+
+
+def comparison_table(result: Comparison) -> str:
+    """One line for each precision and backend, then limits crossed and what could not run here."""
+    header = (
+        "precision backend",
+        "labels = fp32 %",
+        "mIoU %",
+        "change",
+        "worst class",
+        "AbsRel",
+        "change %",
+        "delta1 %",
+        "worst frame",
+        "",
+    )
+    rows = [_row(item, reference=item is result.reference) for item in (result.reference, *result.candidates)]
+    lines = [table(header, rows)]
+    for item in result.candidates:
+        lines += [f"{item.precision} {item.backend}: {violation}" for violation in item.violations]
+    lines += [f"not run: {name}: {reason}" for name, reason in result.unavailable.items()]
+    return "\n".join(lines)
+
+
+def _row(item: Candidate, reference: bool) -> tuple[str, ...]:
+    m = item.metrics
+    worst_class = "-"
+    if m["class_iou_drop"] is not None and not reference:
+        worst_class = f"{m['worst_class']} {-m['class_iou_drop']:+.2f}"
+    return (
+        f"{item.precision} {item.backend}",
+        number(_times(m["label_agreement"], 100)),
+        number(_times(m["miou"], 100)),
+        "reference" if reference else _signed(m["miou_drop"], -1),
+        worst_class,
+        number(m["depth_abs_rel"], 4),
+        "" if reference else _signed(m["depth_abs_rel_rise"], 1),
+        number(_times(m["delta1"], 100)),
+        "" if reference else f"{m['worst_frame']['name']} {100 * m['worst_frame']['label_agreement']:.1f}",
+        "" if reference else "ok" if item.accepted else "REJECTED",
+    )
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _signed(value: float | None, sign: int) -> str:
+    return "-" if value is None else f"{sign * value:+.2f}"

@@ -1,0 +1,63 @@
+"""`trainer budget X.bundle --budget FILE --json OUT`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["EPILOG", "HELP", "configure", "run"]
+
+HELP = "hold a bundle against a latency, memory and accuracy budget on this machine"
+EPILOG = """\
+examples:
+  trainer budget sidewalk.bundle --budget benchmarks/budgets/x86-cpu-2core.yaml --json runs/budget.json
+  trainer budget sidewalk.bundle --budget my.yaml --frames-from data/prepared
+
+Exit status 0 when every limit holds, 1 when one is crossed beyond measurement noise.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("bundle", type=Path, metavar="X.bundle")
+    parser.add_argument("--budget", type=Path, required=True, metavar="FILE", help="see benchmarks/budgets/")
+    parser.add_argument(
+        "--frames-from",
+        metavar="PREPARED|URI",
+        help="real frames, brought to the budget's frame size: a prepared set, images or a video "
+        "(default: generated gradients)",
+    )
+    parser.add_argument("--frames", type=int, default=None, help="number to measure, instead of the budget's")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the table, write the figures; 1 when a limit is crossed."""
+    from safetrip_calibration.budget import run_budget
+    from safetrip_calibration.budget_file import load_budget
+    from safetrip_calibration.budget_table import budget_table
+    from safetrip_trainer.data.files import write_json
+
+    budget = load_budget(args.budget)
+    images = _images(args.frames_from, budget.frame_size)
+    result = run_budget(args.bundle, budget, images, args.frames, progress=print)
+    print(budget_table(result))
+    if args.json:
+        write_json(args.json, result.to_dict())
+    return 0 if result.passed else 1
+
+
+def _images(source: str | None, size: tuple[int, int]) -> list[np.ndarray]:
+    """Frames of a prepared set's validation split, or of anything that the SDK opens as a source."""
+    from safetrip_calibration.images import frames_from, resized
+
+    if source is None or not (Path(source) / "prepared.json").is_file():
+        return frames_from(source, size)
+    from safetrip_trainer.data.frames import PreparedFrames
+
+    frames = PreparedFrames(source, "val")
+    return resized((frames[index].frame for index in range(len(frames))), size)
