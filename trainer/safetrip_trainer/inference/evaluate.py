@@ -11,7 +11,8 @@ import torch
 from tqdm import tqdm
 
 from safetrip_calibration.frames import LabelledFrame
-from safetrip_trainer.inference.predictor import FramePrediction, Predictor
+from safetrip_sdk.prediction import Prediction
+from safetrip_trainer.inference.predictor import Predictor
 from safetrip_trainer.metrics import DepthMetrics, SegmentationMetrics
 from safetrip_trainer.model.hydranet import MAX_DEPTH
 
@@ -49,7 +50,7 @@ def _to_size(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def evaluate(
     predictor: Predictor,
     frames: Sequence[LabelledFrame],
-    on_frame: Callable[[LabelledFrame, FramePrediction], None] | None = None,
+    on_frame: Callable[[LabelledFrame, Prediction], None] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Runs the predictor on every frame and scores it where there are labels.

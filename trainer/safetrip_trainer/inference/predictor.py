@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 
+from safetrip_sdk.prediction import Prediction, Timing
+from safetrip_trainer.classes import CLASS_NAMES
 from safetrip_trainer.export.graph import DeployGraph
 from safetrip_trainer.model.load import load_student
 
-__all__ = ["FramePrediction", "Predictor", "open_predictor", "training_size"]
+__all__ = ["Predictor", "open_predictor", "training_size"]
 
 DEFAULT_SIZE = (512, 512)
 
 
-class FramePrediction(NamedTuple):
-    """What one frame shows, at the net's input size."""
-
-    labels: np.ndarray
-    """(h, w) uint8 class ids."""
-    depth: np.ndarray
-    """(h, w) float32 metres."""
-
-
 class Predictor(Protocol):
-    """(H, W, 3) uint8 BGR to a prediction."""
+    """(H, W, 3) uint8 BGR to a prediction at the net's input size."""
 
-    def __call__(self, frame: np.ndarray) -> FramePrediction: ...
+    def __call__(self, frame: np.ndarray) -> Prediction: ...
 
 
 class TorchPredictor:
@@ -43,11 +37,24 @@ class TorchPredictor:
     def __init__(self, graph: DeployGraph) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.graph = graph.to(self.device, memory_format=torch.channels_last)
+        self.frames = 0
 
-    def __call__(self, frame: np.ndarray) -> FramePrediction:
+    def __call__(self, frame: np.ndarray) -> Prediction:
+        started = time.monotonic_ns()
         with torch.inference_mode():
-            labels, depth, _ = self.graph(torch.from_numpy(np.ascontiguousarray(frame[None])).to(self.device))
-        return FramePrediction(labels[0].cpu().numpy(), depth[0].cpu().numpy())
+            outputs = self.graph(torch.from_numpy(np.ascontiguousarray(frame[None])).to(self.device))
+            labels, depth, confidence = (output[0].cpu().numpy() for output in outputs)
+        elapsed = (time.monotonic_ns() - started) / 1e6
+        self.frames += 1
+        return Prediction(
+            labels=labels,
+            depth=depth,
+            confidence=confidence,
+            classes=CLASS_NAMES,
+            frame_id=self.frames - 1,
+            captured_at=started,
+            timing=Timing(wait=0.0, upload=0.0, compute=elapsed, download=0.0, total=elapsed),
+        )
 
 
 def training_size(record: dict[str, object]) -> tuple[int, int]:
@@ -79,12 +86,7 @@ def open_predictor(
         from safetrip_sdk import Runtime
 
         with Runtime(source, backend=backend, precision=precision) as runtime:
-
-            def predict(frame: np.ndarray) -> FramePrediction:
-                prediction = runtime(frame)
-                return FramePrediction(prediction.labels, prediction.depth)
-
-            yield predict
+            yield runtime
     else:
         net, record = load_student(source)
         yield TorchPredictor(DeployGraph(net, size or training_size(record)))

@@ -1,0 +1,106 @@
+"""The distribution holds what the disk holds, and the SDK stays light."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def setup() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+
+
+def test_every_package_on_disk_is_listed(setup: configparser.ConfigParser) -> None:
+    homes = dict(line.split(" = ") for line in _lines(setup["options"]["package_dir"]))
+    on_disk = set()
+    for name, folder in homes.items():
+        for module in (ROOT / folder).rglob("*.py"):
+            inside = module.parent.relative_to(ROOT / folder)
+            on_disk.add(".".join((name, *inside.parts)))
+    assert set(_lines(setup["options"]["packages"])) == on_disk
+
+
+def test_every_package_has_its_init(setup: configparser.ConfigParser) -> None:
+    homes = dict(line.split(" = ") for line in _lines(setup["options"]["package_dir"]))
+    for package in _lines(setup["options"]["packages"]):
+        top, *rest = package.split(".")
+        assert (ROOT / homes[top] / Path(*rest) / "__init__.py").is_file(), package
+
+
+def test_data_files_are_listed(setup: configparser.ConfigParser) -> None:
+    homes = dict(line.split(" = ") for line in _lines(setup["options"]["package_dir"]))
+    listed = setup["options.package_data"]
+    for name, folder in homes.items():
+        patterns = [item.strip() for item in listed[name].replace("\n", ",").split(",") if item.strip()]
+        for file in (ROOT / folder).rglob("*"):
+            if file.is_file() and file.suffix not in (".py", ".pyc"):
+                inside = file.relative_to(ROOT / folder)
+                assert any(inside.match(pattern) for pattern in patterns), f"{name}: {inside}"
+
+
+def _imported_by(statement: str) -> set[str]:
+    code = (
+        f"import sys, json\n{statement}\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+HEAVY = {
+    "torch",
+    "torchvision",
+    "lightning",
+    "transformers",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "cv2",
+    "tensorrt",
+}
+
+
+def test_importing_the_sdk_needs_numpy_alone() -> None:
+    known = set(sys.stdlib_module_names) | {"numpy", "safetrip_sdk", "__main__", "sitecustomize"}
+    extra = {
+        name
+        for name in _imported_by("from safetrip_sdk import Runtime")
+        # The editable install's own finder is not there in a wheel.
+        if name not in known and not name.startswith(("__editable__", "_distutils_hack", "distutils"))
+    }
+    assert not extra
+
+
+@pytest.mark.parametrize("verb", ["", "synth", "prepare", "pseudo-label", "evaluate", "export", "calibrate",
+                                  "build", "compare", "budget", "fix-checkpoint", "infer", "demo"])  # fmt: skip
+def test_help_is_quick_and_teaches(verb: str) -> None:
+    words = [*verb.split(), "--help"]
+    loaded = _imported_by(
+        "from safetrip_trainer.cli import main\n"
+        f"try:\n    main({words!r})\nexcept SystemExit as end:\n    assert not end.code"
+    )
+    assert not loaded & HEAVY
+    done = subprocess.run(
+        [sys.executable, "-m", "safetrip_trainer", *words], capture_output=True, text=True, check=True
+    )
+    assert "trainer" in done.stdout
+    assert "examples:" in done.stdout or "The chain" in done.stdout
+
+
+def test_imports_run_one_way() -> None:
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--config", str(ROOT / "pyproject.toml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

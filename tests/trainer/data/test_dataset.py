@@ -1,0 +1,94 @@
+"""Samples become tensors with the labels they have, and none they have not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from safetrip_trainer.data.augment import evaluation_transform
+from safetrip_trainer.data.datamodule import SafetripDataModule
+from safetrip_trainer.data.dataset import SafetripDataset
+from safetrip_trainer.data.frames import PreparedFrames
+from safetrip_trainer.data.index import PreparedIndex
+from safetrip_trainer.errors import DatasetError
+
+SIZE = (96, 160)
+
+
+def _items(index: PreparedIndex, source: str, **options: object) -> list[dict[str, object]]:
+    samples = [sample for sample in index.samples if sample.source == source]
+    dataset = SafetripDataset(index, samples, evaluation_transform(SIZE), **options)
+    return [dataset[position] for position in range(len(dataset))]
+
+
+@pytest.mark.parametrize(("source", "classes"), [("surface", range(6)), ("polygon", range(6, 24))])
+def test_annotated_images_have_their_kind_of_labels_and_no_depth(
+    prepared: PreparedIndex, source: str, classes: range
+) -> None:
+    seen: set[int] = set()
+    for item in _items(prepared, source):
+        assert item["image"].shape == (3, *SIZE)
+        assert item["labels"].dtype == torch.int64
+        assert not item["depth"].any()
+        seen |= set(item["labels"].unique().tolist())
+    assert seen - {255} <= set(classes)
+    assert len(seen - {255}) > 3
+
+
+def test_stereo_images_have_depth_and_no_labels(prepared: PreparedIndex) -> None:
+    for item in _items(prepared, "depth"):
+        assert bool((item["labels"] == 255).all())
+        depth = item["depth"]
+        assert 0.05 < float((depth > 0).float().mean()) < 1
+        assert bool(torch.isfinite(depth).all())
+        assert float(depth.max()) < 300
+
+
+def test_pseudo_labels_count_above_the_confidence_only(prepared: PreparedIndex) -> None:
+    sample = next(sample for sample in prepared.samples if sample.source == "depth")
+    labels, confidence = prepared.pseudo_paths(sample)
+    labels.parent.mkdir(parents=True, exist_ok=True)
+    half = np.zeros(SIZE, dtype=np.uint8)
+    half[:, 80:] = 230
+    cv2.imwrite(str(labels), np.full(SIZE, 14, dtype=np.uint8))
+    cv2.imwrite(str(confidence), half)
+    try:
+        dataset = SafetripDataset(prepared, [sample], evaluation_transform(SIZE), pseudo_confidence=0.7)
+        item = dataset[0]["labels"]
+        assert bool((item[:, :80] == 255).all())
+        assert bool((item[:, 80:] == 14).all())
+        off = SafetripDataset(prepared, [sample], evaluation_transform(SIZE), pseudo_confidence=None)
+        assert bool((off[0]["labels"] == 255).all())
+    finally:
+        labels.unlink()
+        confidence.unlink()
+
+
+def test_frames_for_calibration_carry_the_same_truth(prepared: PreparedIndex) -> None:
+    frames = PreparedFrames(prepared, "all", min_confidence=1)
+    by_source = {item.source: item for item in (frames[position] for position in range(len(frames)))}
+    assert set(by_source) == {"surface", "polygon", "depth"}
+    assert by_source["surface"].depth is None
+    assert by_source["depth"].labels is None
+    assert by_source["polygon"].frame.dtype == np.uint8
+
+
+def test_module_prepares_a_raw_tree_by_itself(scenes: Path, tmp_path: Path) -> None:
+    data = SafetripDataModule(
+        str(scenes), prepared=str(tmp_path / "out"), size=SIZE, batch_size=4, num_workers=0
+    )
+    data.prepare_data()
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape == (4, 3, *SIZE)
+    assert (tmp_path / "out").is_dir()
+
+
+def test_module_names_a_source_that_is_not_there(prepared: PreparedIndex) -> None:
+    data = SafetripDataModule(str(prepared.prepared), ratios={"kitti": 1.0}, num_workers=0)
+    with pytest.raises(DatasetError, match="no train sample of kitti"):
+        data.setup("fit")

@@ -1,0 +1,156 @@
+"""`trainer fit` and what follows, through the real command, on a small tree."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from safetrip_sdk.bundle import Bundle
+from safetrip_trainer.cli import main
+from safetrip_trainer.data.index import PreparedIndex
+from safetrip_trainer.model.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def _fit(config: str, out: Path, index: PreparedIndex, *words: str) -> int:
+    return main(
+        ["fit", "--config", str(ROOT / "configs" / config), "--data.root", str(index.prepared),
+         "--data.size", "[64, 96]", "--data.batch_size", "4", "--data.num_workers", "0", "--out", str(out),
+         "--trainer.enable_progress_bar", "false", *words]
+    )  # fmt: skip
+
+
+SMALL = ("--model.init_args.width_mult", "0.35", "--model.init_args.decoder_channels", "32")
+
+
+@pytest.fixture(scope="module")
+def student(prepared: PreparedIndex, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two epochs."""
+    out = tmp_path_factory.mktemp("fit")
+    assert _fit("demo.yaml", out, prepared, *SMALL, "--run-name", "student", "--trainer.max_epochs", "2") == 0
+    return out / "student"
+
+
+def _metrics(run: Path) -> dict[str, list[float]]:
+    columns: dict[str, list[float]] = {}
+    with (run / "metrics.csv").open() as file:
+        for row in csv.DictReader(file):
+            for name, value in row.items():
+                if value:
+                    columns.setdefault(name, []).append(float(value))
+    return columns
+
+
+def test_a_run_leaves_its_record(student: Path, prepared: PreparedIndex) -> None:
+    for name in ("config.yaml", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+        assert (student / name).is_file(), name
+    assert list((student / "tensorboard").glob("events*"))
+    metrics = _metrics(student)
+    assert len(metrics["train/loss"]) == 2
+    assert {"val/miou", "val/delta1", "val/rmse", "val/iou/sidewalk"} <= set(metrics)
+    record = load_checkpoint(student / "checkpoints" / "last.ckpt")
+    assert record["provenance"]["data_hash"] == prepared.data_hash
+    assert record["hyper_parameters"]["decoder_channels"] == 32
+
+
+def test_training_lowers_the_loss(prepared: PreparedIndex, tmp_path: Path) -> None:
+    _fit("demo.yaml", tmp_path, prepared, *SMALL, "--run-name", "longer", "--trainer.max_epochs", "6",
+         "--trainer.limit_val_batches", "0", "--data.zoom", "[1, 1]", "--data.jitter", "0")  # fmt: skip
+    losses = _metrics(tmp_path / "longer")["train/loss"]
+    assert losses[-1] < 0.85 * losses[0]
+
+
+def test_a_second_run_does_not_overwrite_the_first(student: Path, prepared: PreparedIndex) -> None:
+    before = (student / "metrics.csv").read_bytes()
+    _fit("demo.yaml", student.parent, prepared, *SMALL, "--run-name", "student", "--trainer.max_epochs", "1",
+         "--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1")  # fmt: skip
+    assert (student / "metrics.csv").read_bytes() == before
+    assert (student.with_name("student-2") / "metrics.csv").is_file()
+
+
+def test_resume_goes_on_in_the_same_folder(prepared: PreparedIndex, tmp_path: Path) -> None:
+    common = (*SMALL, "--run-name", "run", "--trainer.limit_val_batches", "1")
+    assert _fit("demo.yaml", tmp_path, prepared, *common, "--trainer.max_epochs", "1") == 0
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    steps = load_checkpoint(last)["global_step"]
+    assert (
+        _fit("demo.yaml", tmp_path, prepared, *common, "--trainer.max_epochs", "2", "--ckpt_path", str(last))
+        == 0
+    )
+    assert load_checkpoint(last)["global_step"] == 2 * steps
+    assert (tmp_path / "run" / "metrics.before-resume-1.csv").is_file()
+
+
+def test_checkpoint_to_evaluation_and_bundle(student: Path, prepared: PreparedIndex, tmp_path: Path) -> None:
+    checkpoint, data = str(student / "checkpoints" / "best.ckpt"), str(prepared.prepared)
+    assert main(["evaluate", checkpoint, data, "--json", str(tmp_path / "torch.json"),
+                 "--overlays", str(tmp_path / "overlays"), "--overlay-count", "2"]) == 0  # fmt: skip
+    bundle = tmp_path / "small.bundle"
+    assert main(["export", checkpoint, "--out", str(bundle), "--note", "a test's"]) == 0
+    manifest = Bundle.open(bundle).manifest
+    assert (manifest.input.height, manifest.input.width) == (64, 96)
+    assert manifest.training["note"] == "a test's"
+    assert manifest.training["provenance"]["data_hash"] == prepared.data_hash
+    assert main(["evaluate", str(bundle), data, "--precision", "fp32", "--backend", "onnxruntime",
+                 "--json", str(tmp_path / "runtime.json")]) == 0  # fmt: skip
+    torch_result = json.loads((tmp_path / "torch.json").read_text())
+    runtime_result = json.loads((tmp_path / "runtime.json").read_text())
+    # The robot's runtime scores what the trainer scores: preprocessing, resizing and units are the same.
+    assert runtime_result["segmentation"]["miou"] == pytest.approx(
+        torch_result["segmentation"]["miou"], abs=2e-3
+    )
+    assert runtime_result["depth"]["rmse"] == pytest.approx(torch_result["depth"]["rmse"], rel=1e-3)
+    assert len(list((tmp_path / "overlays").glob("*.png"))) == 2
+
+
+def test_teacher_labels_the_depth_samples_and_resumes(prepared: PreparedIndex, tmp_path: Path) -> None:
+    assert _fit("demo_teacher.yaml", tmp_path, prepared, "--run-name", "teacher", "--trainer.max_epochs", "1",
+                "--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1") == 0  # fmt: skip
+    checkpoint = str(tmp_path / "teacher" / "checkpoints" / "last.ckpt")
+    words = ["pseudo-label", checkpoint, str(prepared.prepared), "--input-size", "64x96"]
+    assert main([*words, "--json", str(tmp_path / "first.json")]) == 0
+    depth = [sample for sample in prepared.samples if sample.source == "depth"]
+    assert json.loads((tmp_path / "first.json").read_text())["written"] == len(depth)
+    labels, confidence = prepared.load_pseudo(depth[0])
+    assert labels.max() < 24
+    assert confidence.min() >= int(255 / 24)
+    prepared.pseudo_paths(depth[0])[1].unlink()
+    assert main([*words, "--json", str(tmp_path / "second.json")]) == 0
+    assert json.loads((tmp_path / "second.json").read_text()) | {"confident_share": 0} == {
+        "written": 1, "kept": len(depth) - 1, "confident_share": 0}  # fmt: skip
+    # The student's loader takes the checkpoint for what it is not.
+    assert main(["export", checkpoint, "--out", str(tmp_path / "no.bundle")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["export", "absent.ckpt", "--out", "x.bundle"], "absent.ckpt: no such checkpoint"),
+        (["evaluate", "absent.ckpt", "nowhere"], "nowhere"),
+        (["pseudo-label", "absent.ckpt", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_paths_get_one_line(
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_weighting_by_uncertainty_is_trained(prepared: PreparedIndex, tmp_path: Path) -> None:
+    assert _fit("demo.yaml", tmp_path, prepared, *SMALL, "--run-name", "kendall", "--trainer.max_epochs", "1",
+                "--model.init_args.balance", "uncertainty", "--trainer.limit_val_batches", "1") == 0  # fmt: skip
+    state = torch.load(tmp_path / "kendall" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert float(state["balance.log_variance.segmentation"]) != 0.0
