@@ -1,5 +1,71 @@
-"""Camera frames to surface and obstacle labels and metric depth, on the robot."""
+"""Camera frames to surface and obstacle labels and metric depth, on the robot.
+
+>>> from safetrip_sdk import Runtime                    # doctest: +SKIP
+>>> with Runtime("sidewalk.bundle") as runtime:         # doctest: +SKIP
+...     prediction = runtime(frame)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from safetrip_sdk._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from safetrip_sdk.backends.base import CpuOptions
+    from safetrip_sdk.bundle import Bundle
+    from safetrip_sdk.errors import SafetripError
+    from safetrip_sdk.manifest import Manifest
+    from safetrip_sdk.overlay import Overlay
+    from safetrip_sdk.prediction import Prediction, Timing
+    from safetrip_sdk.runtime import Runtime, RuntimeOptions
+    from safetrip_sdk.sources import FrameSource, open_source
+    from safetrip_sdk.stats import RuntimeStats
+    from safetrip_sdk.ticket import Ticket
+
+# Loaded when first asked for: importing the package touches no backend, no GPU, and little else.
+_HOMES = {
+    "Bundle": "bundle",
+    "CpuOptions": "backends.base",
+    "FrameSource": "sources",
+    "Manifest": "manifest",
+    "Overlay": "overlay",
+    "Prediction": "prediction",
+    "Runtime": "runtime",
+    "RuntimeOptions": "runtime",
+    "RuntimeStats": "stats",
+    "SafetripError": "errors",
+    "Ticket": "ticket",
+    "Timing": "prediction",
+    "open_source": "sources",
+}
+
+__all__ = [
+    "Bundle",
+    "CpuOptions",
+    "FrameSource",
+    "Manifest",
+    "Overlay",
+    "Prediction",
+    "Runtime",
+    "RuntimeOptions",
+    "RuntimeStats",
+    "SafetripError",
+    "Ticket",
+    "Timing",
+    "__version__",
+    "open_source",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

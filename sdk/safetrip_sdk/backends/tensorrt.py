@@ -1,0 +1,300 @@
+"""TensorRT and TensorRT for RTX: the one module that imports either. Loading and running engines.
+
+The two share an API; what differs stands in `Flavor`. Building is in `engine_build`, the cache of built
+engines in `engines`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from safetrip_sdk.backends.base import BackendOptions, ModelSpec, model_spec
+from safetrip_sdk.backends.cuda_slot import CudaBackend, CudaContext
+from safetrip_sdk.cuda import Cuda
+from safetrip_sdk.errors import BackendUnavailableError, EngineError, EngineMismatchError, InferenceError
+
+if TYPE_CHECKING:
+    from safetrip_sdk.bundle import Bundle
+
+__all__ = ["FLAVORS", "Flavor", "Library", "TensorRtProgram", "open_backend", "probe"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Flavor:
+    """What differs between the two libraries.
+
+    Attributes:
+        module: the Python module.
+        install: how to get it.
+        builds_without_gpu: engines can be built on a machine without one, for every GPU it supports.
+        jit: kernels are compiled when an engine first runs; a runtime cache keeps them.
+        timing_cache: tactics are timed at build; a cache keeps the timings.
+    """
+
+    module: str
+    install: str
+    builds_without_gpu: bool
+    jit: bool
+    timing_cache: bool
+
+
+FLAVORS = {
+    "tensorrt": Flavor(
+        "tensorrt",
+        "on a Jetson it comes with JetPack (make the virtual environment with --system-site-packages); "
+        "elsewhere: pip install tensorrt",
+        builds_without_gpu=False,
+        jit=False,
+        timing_cache=True,
+    ),
+    "tensorrt_rtx": Flavor(
+        "tensorrt_rtx",
+        "pip install 'safetrip[rtx]'",
+        builds_without_gpu=True,
+        jit=True,
+        timing_cache=False,
+    ),
+}
+
+
+class Library:
+    """One of the two libraries, imported, with a logger of its own.
+
+    Args:
+        name: `"tensorrt"` or `"tensorrt_rtx"`.
+
+    Raises:
+        BackendUnavailableError: not installed, or older than 10.0.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.flavor = FLAVORS[name]
+        try:
+            self.trt: Any = importlib.import_module(self.flavor.module)
+        except (ImportError, OSError, RuntimeError) as error:
+            raise BackendUnavailableError(f"{name}: not usable ({error}); {self.flavor.install}") from error
+        self.version = str(self.trt.__version__)
+        if name == "tensorrt" and int(self.version.split(".")[0]) < 10:
+            raise BackendUnavailableError(
+                f"tensorrt: version {self.version} is too old; want 10.3 (JetPack 6) or newer"
+            )
+        self.lines: deque[str] = deque(maxlen=40)
+        self.logger = self._make_logger()
+
+    def _make_logger(self) -> Any:
+        severity = self.trt.ILogger.Severity
+        levels = {
+            severity.INTERNAL_ERROR: logging.CRITICAL,
+            severity.ERROR: logging.ERROR,
+            severity.WARNING: logging.WARNING,
+            severity.INFO: logging.INFO,
+            severity.VERBOSE: logging.DEBUG,
+        }
+        lines, name, base = self.lines, self.name, self.trt.ILogger
+
+        class Logger(base):  # type: ignore[misc, valid-type]
+            """To Python's logging, and into the messages of exceptions."""
+
+            def __init__(self) -> None:
+                base.__init__(self)
+
+            def log(self, level: Any, message: str) -> None:
+                number = levels.get(level, logging.INFO)
+                # The library's chatter is worth INFO in nobody's log: one step down, errors excepted.
+                log.log(number if number >= logging.WARNING else logging.DEBUG, "%s: %s", name, message)
+                if number >= logging.WARNING:
+                    lines.append(str(message).strip())
+
+        return Logger()
+
+    def said(self) -> str:
+        """What the library logged (warnings and errors) since the last call, for an exception's text."""
+        text = "".join(f"\n  {line}" for line in self.lines)
+        self.lines.clear()
+        return text or " (the library logged no reason)"
+
+
+def probe(name: str, device: int) -> tuple[str, str]:
+    """(library's version, GPU's name); BackendUnavailableError where it is missing or there is no GPU."""
+    library = Library(name)
+    return library.version, Cuda(device).name
+
+
+class TensorRtProgram:
+    """An engine on the device.
+
+    Args:
+        library: which of the two.
+        plan: the serialised engine, its hash checked.
+        runtime_cache: kernels compiled by an earlier run (RTX), or empty.
+
+    Raises:
+        EngineMismatchError: the library says that the plan does not fit this device or its own version.
+        EngineError: the library refuses it otherwise.
+        BackendUnavailableError: the engine is no deploy graph.
+    """
+
+    def __init__(self, library: Library, plan: bytes, runtime_cache: bytes = b"") -> None:
+        self._library = library
+        self.name = library.name
+        trt = library.trt
+        library.lines.clear()
+        self._runtime: Any = trt.Runtime(library.logger)
+        if self._runtime is None:
+            raise EngineError(f"{self.name}: cannot start its runtime:{library.said()}")
+        # Plans may carry host code; `engine_host_code_allowed` stays False, and the hash was checked before.
+        _require_valid(library, self._runtime, plan)
+        self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise EngineMismatchError(
+                f"{self.name} {library.version} refuses the engine; build it here with `safetrip build`:"
+                f"{library.said()}"
+            )
+        self.spec = _spec(trt, self._engine)
+        self._config: Any = None
+        self._cache: Any = None
+        if library.flavor.jit:
+            self._config, self._cache = self._jit(runtime_cache)
+
+    def _jit(self, runtime_cache: bytes) -> tuple[Any, Any]:
+        """RTX: a runtime configuration with the kernels that an earlier run compiled."""
+        config = self._engine.create_runtime_config()
+        cache = config.create_runtime_cache()
+        if runtime_cache and not cache.deserialize(runtime_cache):
+            log.warning("%s: its runtime cache does not fit; kernels are compiled anew", self.name)
+        config.set_runtime_cache(cache)
+        return config, cache
+
+    def runtime_cache(self) -> bytes:
+        """The compiled kernels, to be kept beside the plan; empty where the library has none."""
+        if self._cache is None:
+            return b""
+        data = self._cache.serialize()
+        return b"" if data is None else bytes(data)
+
+    def make_context(self) -> CudaContext:
+        """An execution context with its own device memory."""
+        arguments = () if self._config is None else (self._config,)
+        context = self._engine.create_execution_context(*arguments)
+        if context is None:
+            raise EngineError(
+                f"{self.name}: no execution context (out of GPU memory?):{self._library.said()}"
+            )
+        frame = self.spec.frame
+        if not context.set_input_shape(frame.name, frame.shape):
+            raise EngineMismatchError(f"{self.name}: refuses frames of {frame.shape}:{self._library.said()}")
+        return TensorRtContext(self._library, context)
+
+    def close(self) -> None:
+        """Drop the engine, then the runtime that made it."""
+        self._cache = self._config = None
+        self._engine = None
+        self._runtime = None
+
+
+class TensorRtContext:
+    """An execution context of one slot."""
+
+    def __init__(self, library: Library, context: Any) -> None:
+        self._library = library
+        self._context = context
+
+    def bind(self, name: str, pointer: int) -> None:
+        """`pointer` must be a multiple of 256."""
+        if not self._context.set_tensor_address(name, pointer):
+            raise EngineError(f"{self._library.name}: refuses an address for {name}:{self._library.said()}")
+
+    def enqueue(self, stream: int) -> None:
+        """Put one run on the stream.
+
+        Raises:
+            InferenceError: the library returned False; its log is in the message.
+        """
+        if not self._context.execute_async_v3(stream):
+            raise InferenceError(f"{self._library.name}: enqueue failed:{self._library.said()}")
+
+    def close(self) -> None:
+        """Drop the context and its device memory."""
+        self._context = None
+
+
+def _require_valid(library: Library, runtime: Any, plan: bytes) -> None:
+    """RTX can say beforehand why a plan does not fit; TensorRT has no such call."""
+    if not hasattr(runtime, "get_engine_validity"):
+        return
+    validity, diagnostics = runtime.get_engine_validity(plan)
+    if validity == library.trt.EngineValidity.INVALID:
+        kinds = library.trt.EngineInvalidityDiagnostics.__members__.items()
+        bits = int(diagnostics)
+        reasons = tuple(name.lower().replace("_", " ") for name, kind in kinds if bits & int(kind))
+        raise EngineMismatchError(
+            f"{library.name} {library.version}: the engine does not fit this device: "
+            f"{', '.join(reasons) or f'diagnostics {bits}'}; build it here with `safetrip build`:"
+            f"{library.said()}",
+            reasons,
+        )
+
+
+def _spec(trt: Any, engine: Any) -> ModelSpec:
+    inputs: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+    outputs: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
+        is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        shape = tuple(engine.get_tensor_shape(name))
+        if is_input and -1 in shape:
+            # Free in the ONNX, fixed by the one optimisation profile: minimum = optimum = maximum.
+            shape = tuple(engine.get_tensor_profile_shape(name, 0)[1])
+        (inputs if is_input else outputs)[name] = (shape, dtype)
+    return model_spec(inputs, outputs)
+
+
+def open_backend(
+    name: str, bundle: Bundle, options: BackendOptions, build_if_missing: bool = False
+) -> CudaBackend:
+    """The bundle's engine for this device, loaded.
+
+    Raises:
+        BackendUnavailableError: library or GPU missing.
+        EngineError, EngineMismatchError: there is no engine for this device; the text names the difference.
+    """
+    from safetrip_sdk import engines
+
+    library, cuda = Library(name), Cuda(options.device)
+    key = engines.key_for(library, cuda, options.frame_size, options.precision)
+    found = engines.find_or_build(bundle, key, cuda.driver, build_if_missing, options.device)
+    program = TensorRtProgram(library, found.plan, found.runtime_cache)
+    if program.spec.frame.shape[1:3] != tuple(options.frame_size):
+        program.close()
+        raise EngineMismatchError(f"{found.file}: is for frames of {program.spec.frame.shape[1:3]}")
+    if not library.flavor.jit:
+        return CudaBackend(cuda, program, options)
+    return _JitBackend(cuda, program, options, found)
+
+
+class _JitBackend(CudaBackend):
+    """Keeps what the JIT compiled beside the plan, so that the next start need not compile it again."""
+
+    def __init__(self, cuda: Cuda, program: TensorRtProgram, options: BackendOptions, found: Any) -> None:
+        super().__init__(cuda, program, options)
+        self._jit_program = program
+        self._found = found
+
+    def close(self) -> None:
+        """Store the runtime cache where it is new, then free the program."""
+        from safetrip_sdk import engines
+
+        with suppress(Exception):  # a read-only bundle must not keep a robot from shutting down
+            engines.keep_runtime_cache(self._found, self._jit_program.runtime_cache())
+        super().close()

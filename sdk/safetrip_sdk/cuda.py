@@ -1,0 +1,289 @@
+"""CUDA: the one module that imports it. Memory, streams, events and graphs that free themselves once.
+
+Everything is asked of `cuda.bindings.runtime` (cuda-python 12.9 and 13), every return code is looked at, and
+no call uses the default stream.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from safetrip_sdk.errors import BackendUnavailableError, CudaError, DeviceLostError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Cuda", "Handle", "PinnedBuffer"]
+
+log = logging.getLogger(__name__)
+
+ALIGNMENT = 256
+NOT_READY = 600
+# Errors after which every further call in this process fails: the context is corrupt (CUDA runtime API,
+# cudaError_t: "must be terminated and relaunched").
+STICKY = frozenset({214, 220, 700, 702, 710, 714, 715, 716, 717, 718, 719, 720, 721, 999})
+# No device, device unavailable, not permitted, uninitialised, runtime shutting down.
+LOST = frozenset({4, 46, 100, 101, 201, 802})
+
+
+class Handle:
+    """A CUDA resource; `close` frees it once, however often it is called and whatever CUDA answers."""
+
+    __slots__ = ("_free", "value")
+
+    def __init__(self, value: Any, free: Callable[[Any], None]) -> None:
+        self.value = value
+        self._free: Callable[[Any], None] | None = free
+
+    def close(self) -> None:
+        """Free the resource; idempotent. An error is logged: there is nothing a caller could do."""
+        free, self._free = self._free, None
+        if free is None:
+            return
+        try:
+            free(self.value)
+        except CudaError as error:
+            log.debug("while freeing: %s", error)
+
+
+class PinnedBuffer(Handle):
+    """Page-locked host memory: `array` (uint8) for the CPU; `device_pointer` where it is mapped."""
+
+    __slots__ = ("array", "device_pointer")
+
+    def __init__(
+        self, pointer: int, nbytes: int, device_pointer: int | None, free: Callable[[Any], None]
+    ) -> None:
+        super().__init__(pointer, free)
+        self.device_pointer = device_pointer
+        memory = (ctypes.c_uint8 * nbytes).from_address(pointer)
+        self.array: NDArray[np.uint8] = np.frombuffer(memory, dtype=np.uint8)
+
+
+class Cuda:
+    """The CUDA runtime on one device.
+
+    Args:
+        device: index of the GPU.
+
+    Raises:
+        BackendUnavailableError: no cuda-python, no driver, or no such GPU.
+    """
+
+    def __init__(self, device: int = 0) -> None:
+        self._rt = _import()
+        self.device = device
+        self._local = threading.local()
+        count = self._count()
+        if device >= count:
+            raise BackendUnavailableError(f"CUDA: no GPU {device}; there are {count}")
+        self._recover()
+        attribute = self._rt.cudaDeviceAttr
+        major = self._attribute(attribute.cudaDevAttrComputeCapabilityMajor)
+        minor = self._attribute(attribute.cudaDevAttrComputeCapabilityMinor)
+        self.compute_capability = (major, minor)
+        name = self.call("cudaGetDeviceProperties", device).name
+        self.name = name.decode() if isinstance(name, bytes) else str(name)
+        self.driver = str(self.call("cudaDriverGetVersion"))
+        self.integrated = bool(
+            self._attribute(attribute.cudaDevAttrIntegrated)
+            and self._attribute(attribute.cudaDevAttrCanMapHostMemory)
+        )
+
+    def _count(self) -> int:
+        code, count = self._rt.cudaGetDeviceCount()
+        if int(code) != 0:
+            self._rt.cudaGetLastError()
+            raise BackendUnavailableError(
+                f"CUDA: no usable GPU ({self._describe(code)}); install or update the NVIDIA driver"
+            )
+        return int(count)
+
+    def _recover(self) -> None:
+        """Make the device current; a context broken by an earlier sticky error is torn down and made anew."""
+        try:
+            self.use()
+            self.call("cudaFree", 0)
+        except CudaError as error:
+            log.warning("resetting the GPU's context, which is broken: %s", error)
+            self._local = threading.local()
+            self.call("cudaDeviceReset")
+            self.use()
+            self.call("cudaFree", 0)
+
+    def _attribute(self, attribute: Any) -> int:
+        return int(self.call("cudaDeviceGetAttribute", attribute, self.device))
+
+    def use(self) -> None:
+        """Make the device current in the calling thread (once per thread)."""
+        if getattr(self._local, "device", None) != self.device:
+            self.call("cudaSetDevice", self.device)
+            self._local.device = self.device
+
+    def call(self, name: str, *args: Any) -> Any:
+        """Call the runtime's function `name`; its result without the code, or CudaError."""
+        code, *results = getattr(self._rt, name)(*args)
+        if int(code) != 0:
+            raise self._error(name, code)
+        return results[0] if len(results) == 1 else tuple(results) if results else None
+
+    def _error(self, name: str, code: Any) -> CudaError:
+        number = int(code)
+        # The first call fetches and clears an ordinary error; a sticky one is still there afterwards.
+        self._rt.cudaGetLastError()
+        again = self._rt.cudaGetLastError()[0]
+        sticky = number in STICKY or int(again) != 0
+        kind = DeviceLostError if number in LOST else CudaError
+        end = "; reopen() the runtime, which resets the device" if sticky else ""
+        return kind(
+            f"{name} failed: {self._describe(code)}{end}",
+            call=name,
+            code=number,
+            sticky=sticky or number in LOST,
+        )
+
+    def _describe(self, code: Any) -> str:
+        parts = [self._rt.cudaGetErrorName(code)[1], self._rt.cudaGetErrorString(code)[1]]
+        name, text = (part.decode() if isinstance(part, bytes) else str(part) for part in parts)
+        return f"{name} ({int(code)}): {text}"
+
+    # --- resources -----------------------------------------------------------------------------------------
+
+    def malloc(self, nbytes: int) -> Handle:
+        """Device memory, 256-byte aligned."""
+        pointer = int(self.call("cudaMalloc", nbytes))
+        return _aligned(Handle(pointer, lambda value: self.call("cudaFree", value)))
+
+    def pinned(self, nbytes: int, mapped: bool) -> PinnedBuffer:
+        """Page-locked host memory; `mapped` makes it visible to the GPU under `device_pointer`."""
+        rt = self._rt
+        flags = rt.cudaHostAllocPortable | (rt.cudaHostAllocMapped if mapped else 0)
+        pointer = int(self.call("cudaHostAlloc", nbytes, flags))
+
+        def free(value: Any) -> None:
+            self.call("cudaFreeHost", value)
+
+        try:
+            device = int(self.call("cudaHostGetDevicePointer", pointer, 0)) if mapped else None
+        except CudaError:
+            Handle(pointer, free).close()
+            raise
+        return _aligned(PinnedBuffer(pointer, nbytes, device, free))
+
+    def stream(self) -> Handle:
+        """A stream that does not synchronise with the default stream."""
+        handle = self.call("cudaStreamCreateWithFlags", self._rt.cudaStreamNonBlocking)
+        return Handle(handle, lambda value: self.call("cudaStreamDestroy", value))
+
+    def event(self, blocking: bool = False) -> Handle:
+        """A timing event; `blocking` makes waiting for it free the core."""
+        flags = self._rt.cudaEventBlockingSync if blocking else self._rt.cudaEventDefault
+        handle = self.call("cudaEventCreateWithFlags", flags)
+        return Handle(handle, lambda value: self.call("cudaEventDestroy", value))
+
+    # --- work on a stream ----------------------------------------------------------------------------------
+
+    def record(self, event: Handle, stream: Handle) -> None:
+        """Mark this place in the stream."""
+        self.call("cudaEventRecord", event.value, stream.value)
+
+    def record_external(self, event: Handle, stream: Handle) -> None:
+        """Mark this place in a stream that may be under capture, so that the graph records the event anew."""
+        flag = self._rt.cudaEventRecordExternal
+        self.call("cudaEventRecordWithFlags", event.value, stream.value, flag)
+
+    def upload(self, target: int, source: int, nbytes: int, stream: Handle) -> None:
+        """Copy host to device."""
+        kind = self._rt.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self.call("cudaMemcpyAsync", target, source, nbytes, kind, stream.value)
+
+    def download(self, target: int, source: int, nbytes: int, stream: Handle) -> None:
+        """Copy device to host."""
+        kind = self._rt.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self.call("cudaMemcpyAsync", target, source, nbytes, kind, stream.value)
+
+    def copy_out(self, target: NDArray[Any], source: int, stream: Handle) -> None:
+        """Copy device (or mapped) memory into an array and wait."""
+        self.download(target.ctypes.data, source, target.nbytes, stream)
+        self.synchronize(stream)
+
+    def synchronize(self, stream: Handle) -> None:
+        """Wait for the stream."""
+        self.call("cudaStreamSynchronize", stream.value)
+
+    def wait(self, event: Handle) -> None:
+        """Wait for an event."""
+        self.call("cudaEventSynchronize", event.value)
+
+    def reached(self, event: Handle) -> bool:
+        """True when the event's place in its stream has been passed."""
+        code = self._rt.cudaEventQuery(event.value)[0]
+        if int(code) == NOT_READY:
+            return False
+        if int(code) != 0:
+            raise self._error("cudaEventQuery", code)
+        return True
+
+    def elapsed(self, first: Handle, second: Handle) -> float | None:
+        """Milliseconds between two events (below 0: `second` is older); None while one is not reached."""
+        code, milliseconds = self._rt.cudaEventElapsedTime(first.value, second.value)
+        if int(code) == NOT_READY:
+            return None
+        if int(code) != 0:
+            raise self._error("cudaEventElapsedTime", code)
+        return float(milliseconds)
+
+    def capture(self, stream: Handle, enqueue: Callable[[], None]) -> Handle:
+        """What `enqueue` puts on the stream, as an executable graph.
+
+        Raises:
+            CudaError: something in it cannot be captured; the stream is usable again.
+            Exception: from `enqueue`; the stream is usable again.
+        """
+        mode = self._rt.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self.call("cudaStreamBeginCapture", stream.value, mode)
+        try:
+            enqueue()
+        except BaseException:
+            self._abandon_capture(stream)
+            raise
+        graph = self.call("cudaStreamEndCapture", stream.value)
+        try:
+            executable = self.call("cudaGraphInstantiate", graph, 0)
+        finally:
+            Handle(graph, lambda value: self.call("cudaGraphDestroy", value)).close()
+        return Handle(executable, lambda value: self.call("cudaGraphExecDestroy", value))
+
+    def _abandon_capture(self, stream: Handle) -> None:
+        code, *graph = self._rt.cudaStreamEndCapture(stream.value)
+        if int(code) == 0 and graph and graph[0]:
+            Handle(graph[0], lambda value: self.call("cudaGraphDestroy", value)).close()
+        self._rt.cudaGetLastError()
+
+    def launch(self, graph: Handle, stream: Handle) -> None:
+        """Launch an executable graph."""
+        self.call("cudaGraphLaunch", graph.value, stream.value)
+
+
+def _aligned(buffer: Any) -> Any:
+    if buffer.value % ALIGNMENT:
+        buffer.close()
+        raise CudaError(f"CUDA returned memory that is not {ALIGNMENT}-byte aligned", call="cudaMalloc")
+    return buffer
+
+
+def _import() -> Any:
+    try:
+        from cuda.bindings import runtime
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"CUDA bindings: not installed ({error}); pip install 'cuda-python>=12.9.1' "
+            "(JetPack 6: 'cuda-python>=12.9.1,<13')"
+        ) from error
+    return runtime

@@ -1,0 +1,148 @@
+"""ONNX to serialised engine, with TensorRT or TensorRT for RTX."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from safetrip_sdk.backends.tensorrt import Library
+from safetrip_sdk.cuda import Cuda
+from safetrip_sdk.errors import BackendUnavailableError, EngineBuildError
+
+__all__ = ["BuiltEngine", "build_engine"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """A plan and, from TensorRT, the timings that make the next build quicker."""
+
+    plan: bytes
+    timing_cache: bytes = b""
+
+
+def build_engine(
+    onnx_bytes: bytes,
+    backend: str,
+    frame_size: tuple[int, int],
+    *,
+    timing_cache: bytes = b"",
+    compute_capabilities: Sequence[str] = (),
+    progress: Callable[[str], None] | None = None,
+    device: int = 0,
+) -> BuiltEngine:
+    """Build an engine for one frame size from a strongly typed network (its precision is in the ONNX).
+
+    Args:
+        onnx_bytes: the deploy graph, a single file.
+        backend: `"tensorrt"` (needs the GPU it builds for) or `"tensorrt_rtx"` (needs none).
+        frame_size: (H, W) that the optimisation profile fixes.
+        timing_cache: from an earlier build by the same TensorRT on the same GPU.
+        compute_capabilities: RTX: names like `"SM89"`; empty: the library's portable default.
+        progress: called with a line now and then.
+        device: index of the GPU that TensorRT builds for.
+
+    Raises:
+        BackendUnavailableError: the library is not installed, or has no GPU to build for.
+        EngineBuildError: it refuses the network; what it logged is in the message.
+    """
+    library = Library(backend)
+    if not library.flavor.builds_without_gpu:
+        Cuda(device)
+    trt = library.trt
+    library.lines.clear()
+    builder = trt.Builder(library.logger)
+    network = builder.create_network(_flags(trt))
+    parser = trt.OnnxParser(network, library.logger)
+    if not parser.parse(onnx_bytes):
+        errors = "".join(f"\n  {parser.get_error(index)}" for index in range(parser.num_errors))
+        raise EngineBuildError(f"{backend} {library.version} cannot read the ONNX:{errors}{library.said()}")
+    config = builder.create_builder_config()
+    _fix_frame(builder, network, config, frame_size)
+    _set_capabilities(trt, config, backend, compute_capabilities)
+    if progress is not None and hasattr(trt, "IProgressMonitor"):
+        config.progress_monitor = _monitor(trt, progress)
+    cache = None
+    if library.flavor.timing_cache:
+        cache = config.create_timing_cache(timing_cache)
+        config.set_timing_cache(cache, False)
+    try:
+        plan = builder.build_serialized_network(network, config)
+    except RuntimeError as error:
+        raise EngineBuildError(f"{backend} {library.version}: {error}:{library.said()}") from error
+    if plan is None:
+        raise EngineBuildError(
+            f"{backend} {library.version} built no engine for {frame_size}:{library.said()}"
+        )
+    return BuiltEngine(bytes(plan), bytes(cache.serialize()) if cache is not None else b"")
+
+
+def _flags(trt: Any) -> int:
+    """Strongly typed where that is still a choice (10.x); from 11.0 on there is nothing else."""
+    kinds = trt.NetworkDefinitionCreationFlag
+    return 1 << int(kinds.STRONGLY_TYPED) if hasattr(kinds, "STRONGLY_TYPED") else 0
+
+
+def _fix_frame(builder: Any, network: Any, config: Any, frame_size: tuple[int, int]) -> None:
+    """One optimisation profile in which the frame has one size."""
+    if network.num_inputs != 1:
+        raise EngineBuildError(f"want one input, the network has {network.num_inputs}; is it a deploy graph?")
+    frame = network.get_input(0)
+    shape = (1, *frame_size, 3)
+    fixed = tuple(frame.shape)
+    if len(fixed) != 4 or any(side not in (-1, wanted) for side, wanted in zip(fixed, shape)):
+        raise EngineBuildError(
+            f"input {frame.name} is {fixed}, which cannot be {shape}; is it a deploy graph?"
+        )
+    profile = builder.create_optimization_profile()
+    profile.set_shape(frame.name, shape, shape, shape)
+    if config.add_optimization_profile(profile) < 0:
+        raise EngineBuildError(f"the builder refuses a profile for frames of {frame_size}")
+
+
+def _set_capabilities(trt: Any, config: Any, backend: str, names: Sequence[str]) -> None:
+    if not names:
+        return
+    kinds = getattr(trt, "ComputeCapability", None)
+    there = dict(kinds.__members__) if kinds is not None else {}
+    unknown = [name for name in names if name not in there]
+    if unknown:
+        raise BackendUnavailableError(
+            f"{backend}: cannot build for {', '.join(unknown)}; "
+            f"it knows: {', '.join(there) or 'this GPU alone'}"
+        )
+    config.num_compute_capabilities = len(names)
+    for index, name in enumerate(names):
+        if not config.set_compute_capability(there[name], index):
+            raise EngineBuildError(f"{backend}: refuses to build for {name}")
+
+
+def _monitor(trt: Any, progress: Callable[[str], None]) -> Any:
+    """A progress monitor that reports the outermost phase, in tenths."""
+    base = trt.IProgressMonitor
+
+    class Monitor(base):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            base.__init__(self)
+            self.outer: str | None = None
+            self.steps = 1
+            self.tenth = 0
+
+        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
+            if parent is None:
+                self.outer, self.steps, self.tenth = phase, max(1, steps), 0
+
+        def step_complete(self, phase: str, step: int) -> bool:
+            if phase == self.outer and 10 * (step + 1) // self.steps > self.tenth:
+                self.tenth = 10 * (step + 1) // self.steps
+                progress(f"{phase}: {10 * self.tenth} %")
+            return True
+
+        def phase_finish(self, phase: str) -> None:
+            if phase == self.outer:
+                self.outer = None
+
+    return Monitor()

@@ -1,0 +1,302 @@
+"""`Runtime`: a bundle, opened, called with frames."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from safetrip_sdk.backends import AUTO_PRECISIONS, BACKENDS, check_backend, open_backend, probe
+from safetrip_sdk.backends.base import Backend, BackendOptions, CpuOptions
+from safetrip_sdk.bundle import Bundle
+from safetrip_sdk.errors import (
+    BackendUnavailableError,
+    EngineError,
+    FrameError,
+    RuntimeClosedError,
+)
+from safetrip_sdk.pipeline import Pipeline
+from safetrip_sdk.prediction import Prediction
+from safetrip_sdk.stats import RuntimeStats, StatsRecorder
+from safetrip_sdk.ticket import Ticket
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from safetrip_sdk.sources import FrameSource
+
+__all__ = ["Runtime", "RuntimeOptions"]
+
+log = logging.getLogger(__name__)
+
+FrameSize = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How a runtime runs; every field is also a keyword argument of `Runtime`.
+
+    Attributes:
+        backend: `"auto"` or one of tensorrt, tensorrt_rtx, openvino, onnxruntime.
+        precision: `"auto"` (int8, fp16, fp32: the first there is that no comparison rejected) or a name.
+        frame_size: (H, W) of the camera's frames; None: that of the first frame.
+        slots: frames that may be in flight.
+        wait: `"block"` frees the core while the device works, `"spin"` has the least latency.
+        hang_after: seconds after which a frame in flight counts as hung.
+        build_if_missing: build an engine for this GPU when the bundle has none (minutes; logged).
+        device: index of the GPU.
+        cpu: threads and bf16 of the CPU backends.
+    """
+
+    backend: str = "auto"
+    precision: str = "auto"
+    frame_size: FrameSize | None = None
+    slots: int = 2
+    wait: str = "block"
+    hang_after: float = 10.0
+    build_if_missing: bool = False
+    device: int = 0
+    cpu: CpuOptions = field(default_factory=CpuOptions)
+
+    def __post_init__(self) -> None:
+        if self.backend != "auto":
+            check_backend(self.backend)
+        if self.slots < 1:
+            raise ValueError(f"slots: want 1 or more, not {self.slots}")
+        if self.wait not in ("block", "spin"):
+            raise ValueError(f'wait: want "block" or "spin", not {self.wait!r}')
+        size = self.frame_size
+        if size is not None and (len(size) != 2 or any(int(side) != side or side < 1 for side in size)):
+            raise ValueError(f"frame_size: want (H, W) in pixels, not {size!r}")
+
+
+class Runtime:
+    """Camera frames in, labels and metric depth out.
+
+    >>> with Runtime("sidewalk.bundle") as runtime:      # doctest: +SKIP
+    ...     prediction = runtime(frame)
+
+    May be called from several threads. The model is compiled for one frame size: `frame_size`, or that of the
+    first frame (the first call then takes as long as compiling does).
+
+    Args:
+        bundle: path of a bundle, or an opened one.
+        options: see `RuntimeOptions`, given as keywords.
+
+    Raises:
+        BundleError: the bundle cannot be read, or a file in it differs from its hash.
+        BackendUnavailableError: no backend asked for can run here; the text says why not.
+        EngineError: the GPU backend asked for has no engine for this device.
+    """
+
+    def __init__(self, bundle: str | os.PathLike[str] | Bundle, **options: Any) -> None:
+        opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        parsed = RuntimeOptions(**options)
+
+        def opener(frame_size: FrameSize) -> Backend:
+            return _open_first(opened, parsed, frame_size)
+
+        _require_some_backend(opened, parsed)
+        self._start(opener, opened.manifest.class_names, parsed)
+        self.bundle: Bundle | None = opened
+
+    @classmethod
+    def over(
+        cls, opener: Callable[[FrameSize], Backend], classes: tuple[str, ...], **options: Any
+    ) -> Runtime:
+        """A runtime over a backend of your own: `opener` gets (H, W) and returns it (see backends.base)."""
+        self = cls.__new__(cls)
+        self.bundle = None
+        self._start(opener, classes, RuntimeOptions(**options))
+        return self
+
+    def _start(
+        self, opener: Callable[[FrameSize], Backend], classes: tuple[str, ...], options: RuntimeOptions
+    ) -> None:
+        self._opener = opener
+        self._classes = classes
+        self.options = options
+        self._stats = StatsRecorder()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._pipeline: Pipeline | None = None
+        if options.frame_size is not None:
+            self._open(options.frame_size)
+
+    def _open(self, frame_size: FrameSize) -> Pipeline:
+        backend = self._opener(frame_size)
+        options = self.options
+        pipeline = Pipeline(backend, options.slots, self._classes, self._stats, options.hang_after)
+        log.info("opened %s on %s for %dx%d frames", backend.name, backend.device, *frame_size[::-1])
+        self._pipeline = pipeline
+        return pipeline
+
+    def _for(self, frame: NDArray[np.uint8]) -> Pipeline:
+        """The pipeline, opened for this frame's size when it is the first."""
+        pipeline = self._pipeline
+        if pipeline is None:
+            if getattr(frame, "ndim", 0) != 3:
+                raise FrameError(f"frame: want a (H, W, 3) uint8 array, not {type(frame).__name__}")
+            pipeline = self.open(frame.shape[:2])
+        return pipeline
+
+    def open(self, frame_size: FrameSize) -> Pipeline:
+        """Compile for a frame size now instead of at the first frame; no effect when open."""
+        with self._lock:
+            if self._closed:
+                raise RuntimeClosedError("the runtime is closed")
+            return self._pipeline or self._open(frame_size)
+
+    def __call__(
+        self, frame: NDArray[np.uint8], *, timeout: float | None = None, captured_at: int | None = None
+    ) -> Prediction:
+        """Predict one frame and wait for it.
+
+        Args:
+            frame: (H, W, 3) uint8 BGR; read in place where the backend can, so leave it alone meanwhile.
+            timeout: seconds; None waits as long as it takes.
+            captured_at: when the frame was taken (`time.monotonic_ns`); None: now.
+
+        Raises:
+            FrameError: wrong type, shape or dtype.
+            ResultTimeoutError: not ready in time; the runtime stays usable.
+            RuntimeFaultError: the backend failed; `error.recoverable` says whether to go on.
+        """
+        return self._for(frame).run(frame, captured_at, timeout)
+
+    def submit(
+        self, frame: NDArray[np.uint8], *, timeout: float | None = None, captured_at: int | None = None
+    ) -> Ticket:
+        """Start one frame (copied at once) and return; `timeout` bounds the wait for a free slot."""
+        return self._for(frame).submit(frame, captured_at, timeout)
+
+    def stream(
+        self, source: FrameSource | Iterable[NDArray[np.uint8]] | str, policy: str = "auto"
+    ) -> Iterator[Prediction]:
+        """Predictions of a source's frames: capture, upload, compute and download overlap.
+
+        Args:
+            source: from `open_source`, or its URI, a cv2.VideoCapture, or any iterable of frames.
+            policy: when the engine is slower than the source: `"latest"` drops the oldest waiting frame
+                (and counts it), `"block"` makes the source wait, `"error"` raises QueueFullError;
+                `"auto"` is latest for live sources and block for files.
+
+        Raises:
+            SourceError: the source fails; raised where its frame would have come.
+            RuntimeFaultError: as from a call.
+        """
+        from safetrip_sdk.sources import as_source
+        from safetrip_sdk.stream import stream
+
+        return stream(self, as_source(source), policy)
+
+    def reopen(self, frame_size: FrameSize | None = None) -> None:
+        """Close what is open and open it anew: after a fault, or for another frame size.
+
+        What hangs is left behind (its memory, too) and a new pipeline is made beside it.
+
+        Raises:
+            RuntimeClosedError: the runtime has been closed.
+            SafetripError: it cannot be opened again; call `reopen` later, or `close`.
+        """
+        with self._lock:
+            if self._closed:
+                raise RuntimeClosedError("the runtime is closed; make a new one")
+            old, self._pipeline = self._pipeline, None
+            size = frame_size or self.options.frame_size
+            if old is not None:
+                size = frame_size or (old.frame_shape[0], old.frame_shape[1])
+                old.close(1.0 if old.fault else self.options.hang_after)
+            if size is not None:
+                self._open(size)
+
+    def close(self) -> None:
+        """Finish frames in flight and free everything; idempotent."""
+        with self._lock:
+            self._closed = True
+            pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.close(1.0 if pipeline.fault else self.options.hang_after)
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def usable(self) -> bool:
+        """True while calls can succeed; False after close() or a fault that needs reopen()."""
+        return not self._closed and (self._pipeline is None or self._pipeline.fault is None)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by id."""
+        return self._classes
+
+    @property
+    def backend(self) -> Backend | None:
+        """The opened backend (`name`, `device`, `spec`); None before the first frame."""
+        return self._pipeline.backend if self._pipeline else None
+
+    def stats(self, reset: bool = False) -> RuntimeStats:
+        """Percentiles of each stage, frames, drops and errors; with `reset`, counting starts anew."""
+        snapshot = self._stats.snapshot()
+        if reset:
+            self._stats.reset()
+        return snapshot
+
+
+def _precisions(bundle: Bundle, options: RuntimeOptions) -> list[str]:
+    """The precisions to try, best first."""
+    there = bundle.manifest.precisions
+    if options.precision != "auto":
+        return [options.precision]
+    return [name for name in AUTO_PRECISIONS if name in there and there[name].accepted is not False]
+
+
+def _require_some_backend(bundle: Bundle, options: RuntimeOptions) -> None:
+    """Fail at once, not at the first frame, when no backend or no precision can be had."""
+    precisions = _precisions(bundle, options)
+    there = bundle.manifest.precisions
+    if not precisions or precisions[0] not in there:
+        raise BackendUnavailableError(
+            f"{bundle.path}: no usable precision {options.precision!r}; it has: "
+            + (", ".join(f"{name} (accepted: {info.accepted})" for name, info in there.items()) or "none")
+        )
+    names = BACKENDS if options.backend == "auto" else (options.backend,)
+    found = [probe(name, options.device) for name in names]
+    if not any(item.available for item in found):
+        reasons = "".join(f"\n  {item.reason}" for item in found)
+        raise BackendUnavailableError(f"no backend can run here:{reasons}")
+
+
+def _open_first(bundle: Bundle, options: RuntimeOptions, frame_size: FrameSize) -> Backend:
+    """The first backend, in its first precision, that opens; what was passed over is logged."""
+    names = BACKENDS if options.backend == "auto" else (options.backend,)
+    reasons = []
+    for name in names:
+        found = probe(name, options.device)
+        if not found.available:
+            reasons.append(found.reason)
+            continue
+        for precision in _precisions(bundle, options):
+            chosen = BackendOptions(frame_size, precision, options.wait, options.device, options.cpu)
+            try:
+                return open_backend(name, bundle, chosen, options.build_if_missing)
+            except (BackendUnavailableError, EngineError) as error:
+                if options.backend != "auto" and options.precision != "auto":
+                    raise
+                # A GPU that stays idle is worth a warning: the robot would be slow without a word.
+                log.warning("passing over %s %s: %s", name, precision, error)
+                reasons.append(str(error))
+    listing = "".join(f"\n  {reason}" for reason in reasons)
+    raise BackendUnavailableError(f"{bundle.path}: nothing that was tried can run here:{listing}")

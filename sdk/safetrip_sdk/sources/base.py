@@ -1,0 +1,107 @@
+"""What a source of frames is, and the adapter for anything one can iterate over."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from safetrip_sdk.errors import FrameError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+__all__ = ["FrameSource", "IterableSource", "write_frame"]
+
+
+class FrameSource(ABC):
+    """Frames of one size, taken in two steps: `grab` waits for one, `retrieve` writes it into given memory.
+
+    The two steps let the runtime choose at the last moment where a frame goes: into a slot's (pinned) input
+    memory, or over a frame that has become old. A context manager.
+
+    Attributes:
+        name: for messages: the URI or path.
+        frame_size: (H, W) of its frames.
+        live: True for a camera, whose frames grow old; False for files, of which none should be lost.
+        origin: what the frame grabbed last is called (a file name, a frame number).
+    """
+
+    name: str = "source"
+    frame_size: tuple[int, int] | None = None
+    live: bool = False
+    origin: str = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+    @abstractmethod
+    def grab(self) -> int | None:
+        """Wait for the next frame; its time (`time.monotonic_ns`), or None at the end (or SourceError)."""
+
+    @abstractmethod
+    def retrieve(self, out: NDArray[np.uint8]) -> None:
+        """Write the frame grabbed last into `out`, (H, W, 3) uint8 BGR. May raise SourceError, FrameError."""
+
+    def read_into(self, out: NDArray[np.uint8]) -> int | None:
+        """`grab` and `retrieve` in one: write the next frame into `out`, return its time or None."""
+        captured = self.grab()
+        if captured is not None:
+            self.retrieve(out)
+        return captured
+
+    def close(self) -> None:  # noqa: B027 (a source without a device has nothing to close)
+        """Let go of the device or file; idempotent."""
+
+    def __enter__(self) -> FrameSource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def write_frame(frame: NDArray[np.uint8], out: NDArray[np.uint8], name: str) -> None:
+    """Copy `frame` into `out`; FrameError, naming the source, when it does not fit."""
+    if not isinstance(frame, np.ndarray) or frame.shape != out.shape or frame.dtype != np.uint8:
+        got = f"{frame.shape} {frame.dtype}" if isinstance(frame, np.ndarray) else type(frame).__name__
+        raise FrameError(f"{name}: want {out.shape} uint8 like its first frame, not {got}")
+    np.copyto(out, frame)
+
+
+class IterableSource(FrameSource):
+    """Any iterable of (H, W, 3) uint8 arrays. The first frame is taken at once: it says the size."""
+
+    def __init__(self, frames: Iterable[NDArray[np.uint8]], name: str = "frames") -> None:
+        self.name = name
+        self._frames = iter(frames)
+        self._count = 0
+        self._current: NDArray[np.uint8] | None = next(self._frames, None)
+        self._peeked = True
+        if self._current is not None:
+            first = self._current
+            if not isinstance(first, np.ndarray) or first.ndim != 3 or first.shape[2] != 3:
+                raise FrameError(
+                    f"{name}: want (H, W, 3) uint8 frames, not {getattr(first, 'shape', first)!r}"
+                )
+            self.frame_size = first.shape[:2]
+
+    def grab(self) -> int | None:
+        """The next item's time: now."""
+        if not self._peeked:
+            self._current = next(self._frames, None)
+        self._peeked = False
+        self.origin = f"{self.name}[{self._count}]"
+        self._count += 1
+        return None if self._current is None else time.monotonic_ns()
+
+    def retrieve(self, out: NDArray[np.uint8]) -> None:
+        """Copy the item."""
+        assert self._current is not None
+        write_frame(self._current, out, self.origin)

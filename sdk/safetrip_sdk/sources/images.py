@@ -1,0 +1,76 @@
+"""Image files: one, a folder, or a glob."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetrip_sdk.errors import SourceError
+from safetrip_sdk.sources.base import FrameSource, write_frame
+from safetrip_sdk.sources.opencv import import_cv2
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["IMAGE_SUFFIXES", "ImageSource", "read_image"]
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 BGR; SourceError for a file that is missing, damaged or no image."""
+    cv2 = import_cv2()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+    import numpy as np
+
+    image: Any = None
+    if data:
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error as error:
+            raise SourceError(f"{path}: {error}") from error
+    if image is None:
+        raise SourceError(f"{path}: damaged, or no image that OpenCV reads; replace or remove the file")
+    return image  # type: ignore[no-any-return]
+
+
+class ImageSource(FrameSource):
+    """Image files of one size, in the order given; none is skipped in silence.
+
+    Args:
+        paths: at least one file.
+        name: for messages.
+
+    Raises:
+        SourceError: no files, or the first cannot be read.
+    """
+
+    def __init__(self, paths: Sequence[Path], name: str) -> None:
+        if not paths:
+            raise SourceError(f"{name}: no images ({', '.join(IMAGE_SUFFIXES)}) there")
+        self.name = name
+        self.paths = list(paths)
+        self._next = 0
+        self._image = read_image(self.paths[0])
+        self.frame_size = self._image.shape[:2]
+
+    def grab(self) -> int | None:
+        """Decode the next file."""
+        if self._next >= len(self.paths):
+            return None
+        path = self.paths[self._next]
+        if self._next > 0:
+            self._image = read_image(path)
+        self._next += 1
+        self.origin = str(path)
+        return time.monotonic_ns()
+
+    def retrieve(self, out: NDArray[np.uint8]) -> None:
+        """Copy the decoded image; FrameError when it is not of the first one's size."""
+        write_frame(self._image, out, self.origin)

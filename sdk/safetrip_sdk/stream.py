@@ -1,0 +1,249 @@
+"""Predictions of a source's frames, with capture and inference overlapping.
+
+One capture thread grabs frames; the pipeline's delivery thread completes them. A frame goes straight into a
+free slot's input memory. When none is free it waits in one spare buffer, where a newer frame replaces it
+(policy "latest"); so nothing ever queues without bound.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from safetrip_sdk.backends.base import Slot, aligned_empty
+from safetrip_sdk.errors import QueueFullError, SafetripError, SourceError
+from safetrip_sdk.pipeline import Flight, Pipeline
+from safetrip_sdk.prediction import Prediction
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from safetrip_sdk.runtime import Runtime
+    from safetrip_sdk.sources import FrameSource
+
+__all__ = ["POLICIES", "stream"]
+
+POLICIES = ("latest", "block", "error")
+
+
+def stream(runtime: Runtime, source: FrameSource, policy: str) -> Iterator[Prediction]:
+    """The generator behind `Runtime.stream`; leaving it early stops the capture thread."""
+    if policy == "auto":
+        policy = "latest" if source.live else "block"
+    if policy not in POLICIES:
+        raise ValueError(f"policy: want auto, {', '.join(POLICIES)}, not {policy!r}")
+    return _run(runtime, source, policy)
+
+
+def _run(runtime: Runtime, source: FrameSource, policy: str) -> Iterator[Prediction]:
+    if source.frame_size is None:
+        raise SourceError(f"{source}: says no frame size")
+    capture = _Capture(runtime.open(source.frame_size), source, policy)
+    try:
+        while (prediction := capture.take()) is not None:
+            yield prediction
+    finally:
+        capture.stop()
+
+
+class _Capture:
+    """The capture thread, the staged frame and the results that wait to be taken."""
+
+    def __init__(self, pipeline: Pipeline, source: FrameSource, policy: str) -> None:
+        self._pipeline = pipeline
+        self._source = source
+        self._policy = policy
+        slots = len(pipeline.pool.slots)
+        # Side by side only where slots overlap: elsewhere a second launched frame would merely grow old.
+        self._limit = slots if pipeline.backend.overlaps or policy != "latest" else 1
+        self._room = 1 if policy == "latest" else 2 * slots
+        self._changed = threading.Condition()
+        self._results: deque[Prediction] = deque()
+        self._error: BaseException | None = None
+        self._in_flight = 0
+        self._staged: Flight | None = None
+        self._pending: tuple[int, int] | None = None  # frame id and capture time of the spare buffer's frame
+        self._spare: NDArray[np.uint8] | None = None
+        self._ended = False
+        self._stopping = False
+        self._thread = threading.Thread(target=self._main, name="safetrip-capture", daemon=True)
+        self._thread.start()
+
+    # --- the consumer's side -------------------------------------------------------------------------------
+
+    def take(self) -> Prediction | None:
+        """The next prediction; None at the end; raises what went wrong once the rest is delivered."""
+        with self._changed:
+            while True:
+                if self._results:
+                    self._changed.notify_all()
+                    return self._results.popleft()
+                if self._error is not None:
+                    raise self._error
+                if self._ended and not self._in_flight and self._staged is None and self._pending is None:
+                    return None
+                self._changed.wait()
+
+    def stop(self) -> None:
+        """Stop capturing; frames in flight end by themselves."""
+        with self._changed:
+            self._stopping = True
+            staged, self._staged, self._pending = self._staged, None, None
+            self._changed.notify_all()
+        if staged is not None:
+            self._pipeline.pool.release(staged.slot)
+        self._pipeline.pool.wake()
+        # A camera that hangs in grab() must not hang the consumer, too.
+        self._thread.join(2.0)
+
+    # --- the capture thread --------------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        capture = self._capture_latest if self._policy == "latest" else self._capture_in_order
+        try:
+            while not self._stopping and capture():
+                pass
+        except BaseException as error:
+            if not isinstance(error, SafetripError):
+                failure = SourceError(f"{self._source}: {type(error).__name__}: {error}")
+                failure.__cause__ = error
+                error = failure
+            self._fail(error)
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
+
+    def _capture_in_order(self) -> bool:
+        """One frame for the policies that drop nothing; False at the source's end."""
+        self._pipeline.check()
+        if self._policy == "block":
+            with self._changed:
+                while len(self._results) + self._in_flight >= self._room and not self._stopping:
+                    self._changed.wait()
+        captured = self._source.grab()
+        if captured is None:
+            return False
+        slot = self._slot_in_order()
+        if slot is None:
+            return False
+        flight = Flight(self._pipeline.new_id(), slot, captured, captured)
+        self._retrieve(slot)
+        self._launch(flight)
+        return True
+
+    def _slot_in_order(self) -> Slot | None:
+        """A free slot; None when the stream is stopped meanwhile."""
+        pool = self._pipeline.pool
+        if self._policy == "error":
+            slot = None if len(self._results) >= self._room else pool.acquire(0.0)
+            if slot is None:
+                raise QueueFullError(
+                    f"{self._source}: a frame came while all {len(pool.slots)} slots were busy; "
+                    'use policy="latest", more slots, or a slower camera'
+                )
+            return slot
+        while not self._stopping:
+            slot = pool.acquire(0.25)
+            if slot is not None:
+                return slot
+        return None
+
+    def _retrieve(self, slot: Slot) -> None:
+        try:
+            slot.load(slot.frame, borrow=False)
+            self._source.retrieve(slot.frame)
+        except BaseException:
+            self._pipeline.pool.release(slot)
+            raise
+
+    def _capture_latest(self) -> bool:
+        """One frame, replacing what waits; False at the source's end."""
+        pipeline = self._pipeline
+        pipeline.check()
+        captured = self._source.grab()
+        if captured is None:
+            return False
+        frame_id = pipeline.new_id()
+        with self._changed:
+            slot = self._reclaim() or pipeline.pool.acquire(0.0)
+        if slot is None:
+            if self._spare is None:
+                spec = pipeline.backend.spec.frame
+                self._spare = aligned_empty(spec.shape[1:], spec.dtype)
+            self._source.retrieve(self._spare)
+            with self._changed:
+                self._pending = (frame_id, captured)
+                slot_now = pipeline.pool.acquire(0.0) if self._in_flight < self._limit else None
+                if slot_now is not None:
+                    self._launch_pending(slot_now)
+            return True
+        flight = Flight(frame_id, slot, captured, captured)
+        self._retrieve(slot)
+        with self._changed:
+            if self._in_flight >= self._limit and not self._stopping:
+                self._staged = flight
+                return True
+        self._launch(flight)
+        return True
+
+    def _reclaim(self) -> Slot | None:
+        """Drop what waits to be launched; its slot, if it has one. The lock is held."""
+        if self._pending is not None:
+            self._pending = None
+            self._pipeline.stats.add_drop()
+        if self._staged is None:
+            return None
+        slot, self._staged = self._staged.slot, None
+        self._pipeline.stats.add_drop()
+        return slot
+
+    # --- the delivery thread -------------------------------------------------------------------------------
+
+    def _launch(self, flight: Flight) -> None:
+        with self._changed:
+            self._in_flight += 1
+        try:
+            self._pipeline.launch(flight, flight.slot.frame, borrow=False)
+        except SafetripError as error:
+            self._arrived(None, error)
+            return
+        self._pipeline.hand_over(flight, self._arrived)
+
+    def _launch_pending(self, slot: Slot) -> None:
+        """Move the spare buffer's frame into a slot and launch it. The lock is held (and is reentrant)."""
+        assert self._pending is not None
+        assert self._spare is not None
+        frame_id, captured = self._pending
+        self._pending = None
+        slot.load(self._spare, borrow=False)
+        self._launch(Flight(frame_id, slot, captured, captured))
+
+    def _arrived(self, prediction: Prediction | None, error: BaseException | None) -> None:
+        """Called with each result: hand it to the consumer, launch what waits."""
+        with self._changed:
+            self._in_flight -= 1
+            if prediction is not None and not self._stopping:
+                if self._policy == "latest" and len(self._results) >= self._room:
+                    self._results.popleft()
+                    self._pipeline.stats.add_drop()
+                self._results.append(prediction)
+            if error is not None:
+                self._error = self._error or error
+            staged, self._staged = self._staged, None
+            self._changed.notify_all()
+        if staged is not None:
+            self._launch(staged)
+            return
+        with self._changed:
+            if self._pending is not None and not self._stopping:
+                slot = self._pipeline.pool.acquire(0.0)
+                if slot is not None:
+                    self._launch_pending(slot)
