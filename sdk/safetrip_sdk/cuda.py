@@ -62,7 +62,7 @@ class PinnedBuffer(Handle):
     ) -> None:
         super().__init__(pointer, free)
         self.device_pointer = device_pointer
-        memory = (ctypes.c_uint8 * nbytes).from_address(pointer)
+        memory: Any = (ctypes.c_uint8 * nbytes).from_address(pointer)
         self.array: NDArray[np.uint8] = np.frombuffer(memory, dtype=np.uint8)
 
 
@@ -158,7 +158,9 @@ class Cuda:
     def malloc(self, nbytes: int) -> Handle:
         """Device memory, 256-byte aligned."""
         pointer = int(self.call("cudaMalloc", nbytes))
-        return _aligned(Handle(pointer, lambda value: self.call("cudaFree", value)))
+        buffer = Handle(pointer, lambda value: self.call("cudaFree", value))
+        _require_aligned(buffer)
+        return buffer
 
     def pinned(self, nbytes: int, mapped: bool) -> PinnedBuffer:
         """Page-locked host memory; `mapped` makes it visible to the GPU under `device_pointer`."""
@@ -174,7 +176,9 @@ class Cuda:
         except CudaError:
             Handle(pointer, free).close()
             raise
-        return _aligned(PinnedBuffer(pointer, nbytes, device, free))
+        buffer = PinnedBuffer(pointer, nbytes, device, free)
+        _require_aligned(buffer)
+        return buffer
 
     def stream(self) -> Handle:
         """A stream that does not synchronise with the default stream."""
@@ -271,11 +275,10 @@ class Cuda:
         self.call("cudaGraphLaunch", graph.value, stream.value)
 
 
-def _aligned(buffer: Any) -> Any:
+def _require_aligned(buffer: Handle) -> None:
     if buffer.value % ALIGNMENT:
         buffer.close()
         raise CudaError(f"CUDA returned memory that is not {ALIGNMENT}-byte aligned", call="cudaMalloc")
-    return buffer
 
 
 def _import() -> Any:

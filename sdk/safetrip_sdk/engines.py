@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +43,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 ANY = "any"
+_SIDES = ("height", "width")
 TARGETS = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
 
 
@@ -60,7 +61,11 @@ class EngineKey:
 
     def __str__(self) -> str:
         gpu = re.sub(r"[^a-z0-9]+", "-", self.gpu.lower()).strip("-") or "gpu"
-        place = f"{gpu}-sm{self.compute_capability.replace('.', '')}" if gpu != ANY else ANY
+        capability = self.compute_capability.lower().replace(".", "")
+        if gpu == ANY:
+            place = ANY if capability == ANY else f"{ANY}-{capability}"
+        else:
+            place = f"{gpu}-sm{capability}"
         return f"{self.backend}-{self.version}-{place}-{self.height}x{self.width}-{self.precision}"
 
 
@@ -99,7 +104,7 @@ class FoundEngine:
 
 
 def key_for(library: Library, cuda: Cuda | None, frame_size: tuple[int, int], precision: str) -> EngineKey:
-    """The key of an engine for this library and device; without a device: for any that the library supports."""
+    """The key of an engine for this library and device; without one: for all that the library supports."""
     capability = ".".join(map(str, cuda.compute_capability)) if cuda else ANY
     gpu = cuda.name if cuda else ANY
     return EngineKey(library.name, library.version, gpu, capability, *frame_size, precision)
@@ -120,9 +125,7 @@ def _parse(bundle: Bundle, name: str) -> EngineInfo:
         raw = json.loads(bundle.read(name))
         key = EngineKey(**raw.pop("key"))
         info = EngineInfo(key, **raw)
-        ok = all(
-            isinstance(getattr(key, item.name), int if item.type == "int" else str) for item in fields(key)
-        )
+        ok = all(isinstance(value, int if side in _SIDES else str) for side, value in vars(key).items())
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BundleCorruptError(
             f"{bundle.path / name}: no description of an engine: {error}", (name,)
@@ -169,7 +172,12 @@ def _differences(info: EngineInfo, key: EngineKey, driver: str, model_sha256: st
     """Why an engine may not be loaded, in words; empty when it may."""
     have = info.key
     pairs = [(f"{key.backend} version", have.version, key.version)]
-    if have.gpu != ANY:
+    if have.gpu == ANY:
+        targets = have.compute_capability.split("+")
+        here = "SM" + key.compute_capability.replace(".", "")
+        if targets != [ANY] and here not in targets:
+            pairs.append(("compute capability", have.compute_capability, here))
+    else:
         pairs += [
             ("GPU", have.gpu, key.gpu),
             ("compute capability", have.compute_capability, key.compute_capability),
@@ -239,7 +247,8 @@ def build(
     missing = [name for name in wanted if name not in there]
     if missing or not wanted:
         raise BackendUnavailableError(
-            f"{bundle.path}: no precision {', '.join(missing) or 'accepted'}; it has: {', '.join(there) or 'none'}"
+            f"{bundle.path}: no precision {', '.join(missing) or 'that was accepted'}; "
+            f"it has: {', '.join(there) or 'none'}"
         )
     library = Library(TARGETS[target])
     cuda = None if library.flavor.builds_without_gpu else Cuda(device)
@@ -247,7 +256,7 @@ def build(
     for precision in wanted:
         key = key_for(library, cuda, frame, precision)
         if compute_capabilities:
-            key = EngineKey(**{**asdict(key), "compute_capability": "+".join(compute_capabilities)})
+            key = replace(key, compute_capability="+".join(compute_capabilities))
         driver = cuda.driver if cuda else ""
         built.append(_build_one(bundle.path, key, driver, compute_capabilities, device, progress))
     return built

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +135,6 @@ def frame() -> NDArray[np.uint8]:
 
 
 @pytest.fixture(params=["openvino", "onnxruntime"])
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+def backend(request: pytest.FixtureRequest) -> str:
     """Each CPU backend in turn."""
-    yield request.param
+    return str(request.param)

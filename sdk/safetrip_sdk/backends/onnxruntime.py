@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxRuntimeBackend", "OnnxRuntimeSlot", "version"]
 
-_DTYPES = {"tensor(uint8)": np.dtype(np.uint8), "tensor(float)": np.dtype(np.float32)}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "tensor(uint8)": np.dtype(np.uint8),
+    "tensor(float)": np.dtype(np.float32),
+}
 
 
 def _import() -> Any:
@@ -189,7 +192,7 @@ def _free_sides(onnxruntime: Any, model: bytes, frame_size: tuple[int, int]) -> 
 
 def _spec(session: Any, frame_size: tuple[int, int]) -> ModelSpec:
     def describe(value: Any, shape: Any) -> tuple[list[int], np.dtype[Any]]:
-        dtype: np.dtype[Any] = _DTYPES.get(value.type, np.dtype(object))
+        dtype = _DTYPES.get(value.type, np.dtype(np.object_))
         return [side if isinstance(side, int) else 0 for side in shape], dtype
 
     inputs = {}
