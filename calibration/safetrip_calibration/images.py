@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safetrip_calibration.accuracy import to_size
 from safetrip_calibration.errors import FramesError
-from safetrip_sdk import open_source
+from safetrip_sdk import FrameSource, open_source
 
 __all__ = ["frames_from", "resized"]
 
@@ -35,4 +35,13 @@ def frames_from(uri: str | None, size: tuple[int, int], count: int = COUNT) -> l
     """Frames of a source that the SDK can open (image, folder, video); moving gradients without one."""
     height, width = size
     with open_source(uri or f"synthetic://{width}x{height}") as source:
-        return resized(source, size, count)
+        return resized(_read(source), size, count)
+
+
+def _read(source: FrameSource) -> Iterator[NDArray[np.uint8]]:
+    assert source.frame_size is not None  # known of every source that is open
+    while True:
+        frame = np.empty((*source.frame_size, 3), np.uint8)
+        if source.read_into(frame) is None:
+            return
+        yield frame

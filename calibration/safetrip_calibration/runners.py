@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 from polygraphy.backend.base import BaseRunner
 from polygraphy.backend.onnxrt import OnnxrtRunner, SessionFromOnnx
@@ -86,5 +87,6 @@ def make_runner(bundle: Bundle, precision: str, backend: str) -> BaseRunner:
 
 
 def quiet() -> None:
-    """Polygraphy tells what it does at every activation; errors are enough here."""
+    """Errors are enough: polygraphy reports every activation, onnxruntime every FP16 node it cannot fold."""
+    onnxruntime.set_default_logger_severity(3)
     G_LOGGER.module_severity = G_LOGGER.ERROR

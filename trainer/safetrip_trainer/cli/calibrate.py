@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> int | None:
     """Calibrate and say what was made, what stayed in float, and why."""
     from safetrip_calibration.calibrate import DEFAULT_METHOD, calibrate
     from safetrip_trainer.cli.progress import bar
-    from safetrip_trainer.data.frames import PreparedFrames
     from safetrip_trainer.data.files import write_json
+    from safetrip_trainer.data.frames import PreparedFrames
 
     with bar() as progress:
         result = calibrate(
@@ -49,9 +49,8 @@ def run(args: argparse.Namespace) -> int | None:
             seed=args.seed,
             progress=progress,
         )
-    print(
-        f"{args.bundle}: {', '.join(result.models.values())} from {result.frames} frames, {result.seconds:.1f} s"
-    )
+    models = ", ".join(result.models.values())
+    print(f"{args.bundle}: {models} from {result.frames} frames, {result.seconds:.1f} s")
     if result.quantised:
         print(f"INT8: {len(result.quantised)} nodes; in float:")
         for node, reason in sorted(result.skipped.items()):

@@ -1,0 +1,153 @@
+"""The gate: measured through the Runtime in a process of its own, judged beyond noise, recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+
+from safetrip_calibration.budget import Check, judge, run_budget
+from safetrip_calibration.budget_file import Budget
+from safetrip_calibration.budget_table import budget_table
+from safetrip_calibration.calibrate import calibrate
+from safetrip_calibration.compare import compare
+from safetrip_calibration.device_state import device_state
+from safetrip_calibration.errors import CalibrationError, FramesError
+from safetrip_calibration.images import frames_from, resized
+from safetrip_calibration.intervals import Interval
+from safetrip_calibration.measure import MeasureError, Measurement
+from safetrip_calibration.thresholds import Thresholds
+from safetrip_sdk.bundle import Bundle
+from tests.calibration.nets import Scenes, make_manifest
+
+LENIENT = Budget(
+    name="lenient",
+    device="any",
+    frame_size=(120, 160),
+    latency_ms={"p50": 10_000.0, "p95": 20_000.0},
+    backend="openvino",
+    frames=20,
+    frames_per_second=0.01,
+    peak_memory_mb=20_000,
+    startup_s=600,
+)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, model: ModelProto, scenes: Scenes) -> Path:
+    """A bundle with fp32 and int8, compared."""
+    path = tmp_path_factory.mktemp("budget") / "toy.bundle"
+    with Bundle.create(path, make_manifest()) as draft:
+        draft.write("model.fp32.onnx", model.SerializeToString())
+    calibrate(path, scenes, "int8", count=3)
+    compare(path, scenes, precisions=["int8"], backends=["openvino"], thresholds=Thresholds({}))
+    return path
+
+
+def images(scenes: Scenes) -> list[np.ndarray]:
+    return [scenes[index].frame for index in range(3)]
+
+
+def test_a_generous_budget_passes_and_the_figures_go_into_the_manifest(
+    measured: Path, scenes: Scenes
+) -> None:
+    result = run_budget(measured, LENIENT, images(scenes))
+    assert result.passed
+    entry = Bundle.open(measured).manifest.latency[-1]
+    assert (entry["precision"], entry["backend"], entry["frames"]) == ("int8", "openvino", 20)
+    assert 0 < entry["p50_ms"]["value"] <= entry["p95_ms"]["value"]
+    assert entry["startup_s"] > 0.05
+    assert 30 < entry["peak_memory_mb"] < 5000
+    assert "PASS" in budget_table(result)
+    assert json.dumps(result.to_dict(), allow_nan=False)
+    assert result.states["before"]["cores"] >= 1
+
+
+def test_an_impossible_budget_fails(measured: Path, scenes: Scenes) -> None:
+    budget = replace(LENIENT, latency_ms={"p50": 1e-4}, frames_per_second=1e7)
+    before = Bundle.open(measured).manifest
+    result = run_budget(measured, budget, images(scenes), write=False)
+    assert not result.passed
+    assert [check.verdict for check in result.checks[:2]] == ["FAIL", "FAIL"]
+    assert "FAIL" in budget_table(result)
+    assert Bundle.open(measured).manifest == before
+
+
+def test_accuracy_limits_are_held_against_the_comparison(measured: Path, scenes: Scenes) -> None:
+    metrics = Bundle.open(measured).manifest.precisions["int8"].metrics["compare"]["backends"]["openvino"]
+    strict = replace(LENIENT, accuracy={"miou": metrics["miou"] + 0.01, "miou_drop": 100.0})
+    result = run_budget(measured, strict, images(scenes), write=False)
+    assert {check.name: check.passed for check in result.checks[-2:]} == {"miou": False, "miou_drop": True}
+
+
+def test_accuracy_without_a_comparison_says_what_to_run(bundle: Path, scenes: Scenes) -> None:
+    with pytest.raises(CalibrationError, match="trainer compare"):
+        run_budget(bundle, replace(LENIENT, accuracy={"miou_drop": 1.0}), images(scenes))
+
+
+def test_frames_of_another_size_and_a_missing_precision(bundle: Path, scenes: Scenes) -> None:
+    with pytest.raises(CalibrationError, match="120x160"):
+        run_budget(bundle, replace(LENIENT, frame_size=(100, 100)), images(scenes))
+    with pytest.raises(CalibrationError, match="asks for fp16"):
+        run_budget(bundle, replace(LENIENT, precision="fp16"), images(scenes))
+
+
+def test_a_backend_that_cannot_run_is_one_clear_error(bundle: Path, scenes: Scenes) -> None:
+    with pytest.raises(MeasureError, match="tensorrt"):
+        run_budget(bundle, replace(LENIENT, backend="tensorrt"), images(scenes))
+
+
+def rounds(latencies: Sequence[float]) -> list[Measurement]:
+    return [Measurement("fp32", "b", "d", (1, 1), tuple(latencies), 1.0, 1.0)]
+
+
+def test_noise_around_the_limit_passes_and_is_marked() -> None:
+    rng = np.random.default_rng(0)
+    latencies = rng.normal(100, 5, 200)
+    budget = replace(LENIENT, latency_ms={"p50": float(np.median(latencies)) - 0.2})
+    check = judge(budget, rounds(latencies))[0]
+    assert check.verdict == "pass (within noise)"
+    assert not check.decided
+    slower = judge(budget, rounds(latencies * 1.1))[0]
+    assert slower.verdict == "FAIL"
+    assert slower.decided
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "at_most", "verdict"),
+    [
+        (1, 2, 3, True, "FAIL"),
+        (0.5, 1.5, 3, True, "pass (within noise)"),
+        (0.1, 0.5, 0.9, True, "pass"),
+        (1, 1, 1, True, "pass"),
+        (0.1, 0.5, 0.9, False, "FAIL"),
+        (0.5, 0.9, 1.5, False, "pass (within noise)"),
+        (1.1, 2, 3, False, "pass"),
+        (1, 1, 1, False, "pass"),
+    ],
+)
+def test_verdicts(low: float, value: float, high: float, at_most: bool, verdict: str) -> None:
+    assert Check(
+        "x", Interval(value, low, high), 0.95 if verdict == "FAIL" and at_most else 1.0, at_most
+    ).verdict == (verdict)
+
+
+def test_frames_come_in_the_budgets_size(tmp_path: Path, scenes: Scenes) -> None:
+    assert {item.shape for item in frames_from(None, (48, 64), 3)} == {(48, 64, 3)}
+    made = resized(images(scenes), (60, 80), 2)
+    assert [item.shape for item in made] == [(60, 80, 3)] * 2
+    assert made[0].flags.c_contiguous
+    with pytest.raises(FramesError, match="no frames"):
+        resized([], (60, 80))
+
+
+def test_device_state_tells_at_least_the_processor() -> None:
+    state = device_state()
+    assert state["processor"]
+    assert state["cores"] >= 1
+    assert state["load_1min"] >= 0
