@@ -22,6 +22,7 @@ from safetrip_calibration.frames import FramesDigest, FrameSet, LabelledFrame, r
 from safetrip_calibration.ranges import Progress
 from safetrip_calibration.runners import RUNTIME_BACKENDS, make_runner, quiet
 from safetrip_calibration.thresholds import Thresholds, load_thresholds
+from safetrip_sdk.backends import probe
 from safetrip_sdk.bundle import Bundle
 from safetrip_sdk.errors import BackendUnavailableError, EngineError
 from safetrip_sdk.manifest import Manifest, PrecisionInfo
@@ -60,7 +61,7 @@ class Comparison:
     Attributes:
         reference: metrics of FP32 on onnxruntime.
         candidates: everything else that ran, in the order of precisions and backends.
-        unavailable: "precision backend" -> why it did not run here.
+        unavailable: backend, or "precision backend" -> why it did not run here.
         frames: number of frames; `frames_sha256` over their names and pixels.
     """
 
@@ -167,7 +168,13 @@ def _activate(
 ) -> dict[tuple[str, str], BaseRunner]:
     """Runners that work here, each tried on one frame; the others' reasons go into `unavailable`."""
     runners: dict[tuple[str, str], BaseRunner] = {}
+    for backend in dict.fromkeys(backend for _, backend in pairs):
+        found = probe(backend)
+        if not found.available:
+            unavailable[backend] = " ".join(found.reason.split())
     for precision, backend in pairs:
+        if backend in unavailable:
+            continue
         runner = make_runner(bundle, precision, backend)
         try:
             with ExitStack() as attempt:
@@ -175,7 +182,7 @@ def _activate(
                 runner.infer({bundle.manifest.input.name: frame[None]})
                 stack.push(attempt.pop_all())
         except (BackendUnavailableError, EngineError) as error:
-            unavailable[f"{precision} {backend}"] = str(error)
+            unavailable[f"{precision} {backend}"] = " ".join(str(error).split())
         else:
             runners[precision, backend] = runner
     return runners
