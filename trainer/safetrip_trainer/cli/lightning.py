@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +68,26 @@ def best_checkpoint(folder: Path) -> ModelCheckpoint:
     )
 
 
+def _quiet_lightning() -> None:
+    """Once each, and no advertisements: Lightning prints through a handler of its own."""
+    root = logging.getLogger("lightning.pytorch")
+    root.propagate = False
+    logging.getLogger("lightning.fabric").propagate = False
+    for handler in root.handlers:
+        handler.addFilter(lambda record: "litlogger" not in record.getMessage())
+    for message in (
+        ".*LeafSpec.*",
+        ".*logging interval.*",
+        ".*does not have many workers.*",
+        ".*jsonargparse.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+
+
 def run_lightning(arguments: list[str]) -> int:
     """`[fit|validate|test|predict, ...]` through Lightning's CLI; returns the exit status."""
+    _quiet_lightning()
     previous = sys.argv
     # Lightning's CLI reads the process's own words; `trainer demo` calls it from inside another verb.
     sys.argv = ["trainer", *arguments]

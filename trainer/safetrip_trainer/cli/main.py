@@ -10,7 +10,6 @@ import argparse
 import importlib
 import logging
 import sys
-import warnings
 from collections.abc import Sequence
 
 from safetrip_sdk import __version__
@@ -87,13 +86,6 @@ def _quiet_third_parties() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for noisy in ("httpx", "httpcore", "urllib3", "fsspec", "matplotlib", "torch.onnx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # Lightning prints through a handler of its own; its advertisement for a logging service is not ours.
-    lightning = logging.getLogger("lightning.pytorch")
-    lightning.propagate = False
-    lightning.addFilter(lambda record: "litlogger" not in record.getMessage())
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*logging interval.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -67,7 +67,7 @@ class KeyReport:
     """Foreign keys that match nothing of ours, or in another shape."""
 
 
-_WRAPPERS = re.compile(r"^(?:(?:module|model|net|_orig_mod|student|state_dict)\.)+")
+_WRAPPER = re.compile(r"^(?:module|model|net|_orig_mod|student|state_dict)\.")
 
 # The public Light-Weight RefineNet / Hydranet names -> ours.
 _RENAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -104,9 +104,10 @@ _SEQUENTIAL = re.compile(
 
 
 def _our_name(key: str, own: dict[str, Tensor]) -> str:
-    name = key
-    if name not in own:
-        name = _WRAPPERS.sub("", name)
+    name, wrapped = key, 1
+    # One wrapper at a time: a model's own first level may have a wrapper's name.
+    while name not in own and wrapped:
+        name, wrapped = _WRAPPER.subn("", name)
     if name in own:
         return name
     for pattern, replacement in _RENAMES:
