@@ -152,7 +152,7 @@ def _alley(builder: _Builder) -> Street:
     builder.band("braille_guide_blocks", "bars", guide - 0.22, guide + 0.22)
     gaps: list[tuple[float, float]] = []
     crossings: list[tuple[float, float]] = []
-    start = rng.uniform(8.0, 11.0)
+    start = rng.uniform(14.0, 17.0)
     while start < builder.length + _AHEAD:
         end = start + rng.uniform(5.5, 7.0)
         builder.add("sidewalk", "pavers", -40.0, 40.0, start - 3.6, end + 2.0)

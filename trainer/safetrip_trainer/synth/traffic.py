@@ -59,7 +59,13 @@ def person(rng: Rng) -> list[Thing]:
         foot = 0.4 + side * stride
         shade = _darker(trousers, 1.0 if side > 0 else 0.82)
         canvas.polygon(
-            at((0.4 - 0.01, 0.9), (0.4 + side * 0.17, 0.9), (foot + 0.06, 0.06), (foot - 0.06, 0.06)), shade
+            at(
+                (0.4 - 0.01, 0.9),
+                (0.4 + side * 0.17, 0.9),
+                (foot + side * 0.06, 0.06),
+                (foot - side * 0.06, 0.06),
+            ),
+            shade,
         )
         canvas.polygon(
             at((foot - 0.07, 0.0), (foot + 0.1, 0.0), (foot + 0.06, 0.09), (foot - 0.06, 0.09)), (40, 40, 45)

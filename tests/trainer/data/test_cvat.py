@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safetrip_trainer.classes import CLASS_NAMES
+from safetrip_trainer.data.cvat import parse_cvat, parse_points
+from safetrip_trainer.errors import DatasetError
+from tests.trainer.data.small_tree import annotations, image_element, polygon
+
+
+def parse(tmp_path: Path, text: str):
+    path = tmp_path / "a.xml"
+    path.write_text(text, encoding="utf-8")
+    return parse_cvat(path)
+
+
+def test_reads_labels_points_and_z_order(tmp_path: Path) -> None:
+    content = polygon("sidewalk", "1.50,2;3,4;5,-6.25", z_order=3, occluded=0) + polygon("bus", z_order=-1)
+    image = parse(tmp_path, annotations(image_element("sub/folder/x.jpg", content))).images["x.jpg"]
+    assert (image.width, image.height) == (48, 32)
+    assert [(item.label, item.z_order) for item in image.polygons] == [(0, 3), (CLASS_NAMES.index("bus"), -1)]
+    np.testing.assert_array_equal(image.polygons[0].points, [[1.5, 2], [3, 4], [5, -6.25]])
+
+
+@pytest.mark.parametrize(
+    ("points", "complaint"),
+    [
+        ("1,1;2,2", "2 point"),
+        ("", "0 point"),
+        ("1,1;nan,2;3,3", "not finite"),
+        ("1,1;inf,2;3,3", "not finite"),
+        ("1,1;a,2;3,3", "not 'x,y'"),
+        ("1,1;2;3,3", "not 'x,y'"),
+        ("1,1;1,2,3;3,3", "not 'x,y'"),
+        ("1,1;1e30,2;3,3", "far outside"),
+    ],
+)
+def test_a_bad_polygon_is_named_and_left_out(tmp_path: Path, points: str, complaint: str) -> None:
+    content = polygon("sidewalk", points) + polygon("roadway")
+    result = parse(tmp_path, annotations(image_element("x.jpg", content)))
+    assert [item.label for item in result.images["x.jpg"].polygons] == [CLASS_NAMES.index("roadway")]
+    (reason,) = result.problems["x.jpg"]
+    assert complaint in reason
+    assert "a.xml" in reason
+    assert "sidewalk" in reason
+
+
+def test_unknown_labels_and_other_shapes_are_dropped_and_counted(tmp_path: Path) -> None:
+    content = polygon("cat") + polygon("cat") + '<box label="car" xtl="1"/>' + polygon("car")
+    result = parse(tmp_path, annotations(image_element("x.jpg", content)))
+    assert dict(result.dropped["x.jpg"]) == {"label cat": 2, "shape box": 1}
+    assert len(result.images["x.jpg"].polygons) == 1
+    assert result.problems["x.jpg"] == []
+
+
+@pytest.mark.parametrize("size", [{"width": "0"}, {"height": "-3"}, {"width": "wide"}])
+def test_an_image_without_a_size_is_a_problem(tmp_path: Path, size: dict[str, str]) -> None:
+    result = parse(tmp_path, annotations(image_element("x.jpg", polygon("car"), **size)))
+    assert result.images == {}
+    assert "no positive whole number" in result.problems["x.jpg"][0]
+
+
+def test_a_z_order_that_is_no_number_is_a_problem(tmp_path: Path) -> None:
+    result = parse(tmp_path, annotations(image_element("x.jpg", polygon("car", z_order="top"))))
+    assert "z_order='top'" in result.problems["x.jpg"][0]
+
+
+def test_an_image_annotated_twice_keeps_the_first(tmp_path: Path) -> None:
+    twice = annotations(image_element("x.jpg", polygon("car")), image_element("x.jpg", polygon("bus")))
+    result = parse(tmp_path, twice)
+    assert result.images["x.jpg"].polygons[0].label == CLASS_NAMES.index("car")
+    assert "annotated twice" in result.problems["x.jpg"][0]
+
+
+BOMB = """<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]>
+<annotations><image name="&b;" width="1" height="1"/></annotations>"""
+OUTSIDE = """<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotations>&a;</annotations>"""
+
+
+@pytest.mark.parametrize("text", [BOMB, OUTSIDE])
+def test_entities_are_refused_before_they_expand(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DatasetError, match=r"a\.xml: declares a DTD or entities"):
+        parse(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<annotations>", "<annotations><image></annotations>", "not xml at all"]
+)
+def test_malformed_xml_names_the_file(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DatasetError, match=r"a\.xml: malformed XML"):
+        parse(tmp_path, text)
+
+
+def test_another_kind_of_xml_names_its_root(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds <html>"):
+        parse(tmp_path, "<html/>")
+
+
+def test_a_missing_file_names_its_path(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"none\.xml: cannot be read"):
+        parse_cvat(tmp_path / "none.xml")
+
+
+@given(st.lists(st.tuples(st.integers(-9999, 9999), st.integers(-9999, 9999)), min_size=3, max_size=20))
+def test_points_written_are_points_read(hundredths: list[tuple[int, int]]) -> None:
+    text = ";".join(f"{x / 100:.2f},{y / 100:.2f}" for x, y in hundredths)
+    expected = np.array(hundredths, np.float64) / 100
+    np.testing.assert_allclose(parse_points(text, 100, 100), expected, atol=1e-4)
+
+
+@given(st.text(alphabet="0123456789.,;-+enaif ", max_size=40))
+def test_any_text_gives_finite_points_or_a_value_error(text: str) -> None:
+    try:
+        points = parse_points(text, 64, 64)
+    except ValueError:
+        return
+    assert points.shape[1:] == (2,)
+    assert len(points) >= 3
+    assert np.isfinite(points).all()

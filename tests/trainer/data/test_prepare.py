@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from safetrip_trainer.classes import CLASS_NAMES, IGNORE, color_map
+from safetrip_trainer.data import units
+from safetrip_trainer.data.index import PreparedIndex
+from safetrip_trainer.data.prepare import PrepareOptions, PrepareReport, prepare
+from safetrip_trainer.errors import DatasetError
+from tests.trainer.data.small_tree import (
+    HEIGHT,
+    WIDTH,
+    annotations,
+    image_element,
+    polygon,
+    write_annotated,
+    write_depth,
+    write_image,
+    write_tree,
+)
+
+QUIET = PrepareOptions(workers=1, progress=False)
+
+
+def reasons(report: PrepareReport) -> dict[str, str]:
+    return {problem.path: problem.reason for problem in report.problems}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_sound_tree_gives_samples_masks_depth_and_the_published_files(tmp_path: Path) -> None:
+    report = prepare(write_tree(tmp_path / "tree"), tmp_path / "out", QUIET)
+    index = PreparedIndex.load(tmp_path / "out")
+    assert report.problems == ()
+    assert [len(index.split(name)) for name in ("train", "val", "all")] == [12, 6, 18]
+    surface = next(sample for sample in index.samples if sample.source == "surface")
+    mask = index.load_mask(surface)
+    assert mask is not None
+    expected = np.full((HEIGHT, WIDTH), IGNORE, np.uint8)
+    expected[4:21, 4:21], expected[4:21, 22:41] = 0, 2
+    np.testing.assert_array_equal(mask, expected)
+    assert surface.pixels == {0: 17 * 17, 2: 17 * 19}
+    assert index.load_image(surface).shape == (HEIGHT, WIDTH, 3)
+    assert index.load_depth(surface) is None
+    depth_sample = next(sample for sample in index.samples if sample.source == "depth")
+    depth = index.load_depth(depth_sample)
+    assert depth is not None
+    assert np.isnan(depth[:, 0]).all()
+    assert depth[0, 1] == pytest.approx(0.12 * 100 / 8)
+    measured = index.load_depth(depth_sample, min_confidence=255)
+    assert np.isnan(measured[: HEIGHT // 2]).all()
+    assert index.load_mask(depth_sample) is None
+    assert np.load(tmp_path / "out/class_weights_24.npy").tolist() == index.class_weights.tolist()
+    np.testing.assert_array_equal(np.load(tmp_path / "out/cmap_safetrip_24.npy"), color_map())
+    info = json.loads((tmp_path / "out/class_info.json").read_text())
+    assert [item["name"] for item in info["classes"]] == list(CLASS_NAMES)
+
+
+def test_weights_count_training_pixels_only(tmp_path: Path) -> None:
+    for number, label in ((1, "sidewalk"), (2, "alley")):
+        write_annotated(tmp_path / "tree", f"Surface/Surface_{number:03d}", {"a.jpg": polygon(label)})
+    prepare(tmp_path / "tree", tmp_path / "out", PrepareOptions(("Surface_002",), workers=1, progress=False))
+    header = PreparedIndex.load(tmp_path / "out").header
+    assert header["train_pixels"][CLASS_NAMES.index("sidewalk")] == 17 * 17
+    assert header["train_pixels"][CLASS_NAMES.index("alley")] == 0
+
+
+@pytest.mark.parametrize("kept", ["Surface", "Polygon", "Depth"])
+def test_one_kind_alone_is_enough(tmp_path: Path, kept: str) -> None:
+    tree = write_tree(tmp_path / "tree")
+    for kind in {"Surface", "Polygon", "Depth"} - {kept}:
+        shutil.rmtree(tree / kind)
+    assert len(prepare(tree, tmp_path / "out", QUIET).index.samples) == 6
+
+
+def test_every_unusable_thing_is_named_and_the_rest_is_used(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree")
+    surface, depth = tree / "Surface/Surface_001", tree / "Depth/Depth_001"
+    elements = {
+        "two_points.jpg": polygon("sidewalk", "1,1;2,2"),
+        "nan.jpg": polygon("sidewalk", "1,1;nan,2;3,3") + polygon("sidewalk"),
+        "cats_only.jpg": polygon("cat"),
+        "outside.jpg": polygon("sidewalk", "60,1;70,1;70,9"),
+        "cut.jpg": polygon("sidewalk"),
+        "absent.jpg": polygon("sidewalk"),
+        "good.jpg": polygon("sidewalk"),
+    }
+    write_annotated(tree, "Surface/Surface_001", elements)
+    text = annotations(
+        *(image_element(name, content) for name, content in elements.items()),
+        image_element("larger.jpg", polygon("sidewalk"), width=99),
+    )
+    (surface / "Surface_001.xml").write_text(text)
+    (surface / "absent.jpg").unlink()
+    write_image(surface / "larger.jpg")
+    data = (surface / "cut.jpg").read_bytes()
+    (surface / "cut.jpg").write_bytes(data[: len(data) // 2])
+    (tree / "Surface/Surface_002/Surface_002.xml").unlink()
+    (tree / "Surface/Surface_003/Surface_003.xml").write_text("<annotations><image")
+    (tree / "Polygon/Polygon_0001/Polygon_0001.xml").write_text(
+        "<!DOCTYPE a [<!ENTITY b 'c'>]><annotations/>"
+    )
+    (tree / "Polygon/empty").mkdir()
+    png = (depth / "d1_0_disp16.png").read_bytes()
+    (depth / "d1_0_disp16.png").write_bytes(png[:-20])
+    (depth / "d1_1_confidence_save.png").unlink()
+    write_image(depth / "d1_1_confidence_save.png", width=9, height=9)
+    (tree / "Depth/Depth_002/Depth_002.conf").write_text("fx=100\n")
+
+    report = prepare(tree, tmp_path / "out", QUIET)
+    found = reasons(report)
+    for path, complaint in {
+        "Surface/Surface_001/two_points.jpg": "no usable polygon",
+        "Surface/Surface_001/nan.jpg": "not finite",
+        "Surface/Surface_001/cats_only.jpg": "no usable polygon",
+        "Surface/Surface_001/outside.jpg": "cover no pixel",
+        "Surface/Surface_001/cut.jpg": "truncated JPEG",
+        "Surface/Surface_001/absent.jpg": "no such file",
+        "Surface/Surface_001/larger.jpg": "its annotation 99x32",
+        "Surface/Surface_001/frame_1_0.jpg": "no annotation",
+        "Surface/Surface_002": "no CVAT XML",
+        "Surface/Surface_003/Surface_003.xml": "malformed XML",
+        "Polygon/Polygon_0001/Polygon_0001.xml": "declares a DTD or entities",
+        "Polygon/empty": "no image",
+        "Depth/Depth_001/d1_0_disp16.png": "truncated PNG",
+        "Depth/Depth_001/d1_1_confidence_save.png": "expected one channel of uint8",
+        "Depth/Depth_002/Depth_002.conf": "no BaseLine",
+    }.items():
+        assert complaint in found[path], path
+    used = {sample.id for sample in report.index.samples}
+    assert {"Surface/Surface_001/good", "Surface/Surface_001/nan"} <= used
+    assert not {"Surface/Surface_001/cut", "Depth/Depth_001/d1_0", "Depth/Depth_002/d2_0"} & used
+    assert report.dropped == {"label cat": 1}
+    listed = json.loads((tmp_path / "out/problems.json").read_text())
+    assert {item["path"] for item in listed["problems"]} == set(found)
+
+
+def test_a_disparity_of_zero_everywhere_is_a_problem_not_an_infinite_depth(tmp_path: Path) -> None:
+    import cv2
+
+    folder = write_depth(tmp_path / "tree", "Depth/Depth_001", ["a", "b"])
+    cv2.imwrite(str(folder / "a_disp16.png"), np.zeros((HEIGHT, WIDTH), np.uint16))
+    report = prepare(tmp_path / "tree", tmp_path / "out", QUIET)
+    assert "no pixel with a disparity" in reasons(report)["Depth/Depth_001/a_disp16.png"]
+    assert [sample.id for sample in report.index.samples] == ["Depth/Depth_001/b"]
+
+
+def test_the_result_does_not_depend_on_workers_place_or_time(tmp_path: Path) -> None:
+    one = prepare(write_tree(tmp_path / "a/tree"), tmp_path / "a/out", QUIET)
+    two = prepare(
+        write_tree(tmp_path / "b/tree"), tmp_path / "b/out", PrepareOptions(workers=2, progress=False)
+    )
+    assert one.index.data_hash == two.index.data_hash
+    assert one.index.samples == two.index.samples
+
+
+def test_the_hash_changes_with_a_label_and_with_the_split(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree")
+    first = prepare(tree, tmp_path / "out", QUIET).index.data_hash
+    other_split = PrepareOptions(("1",), workers=1, progress=False)
+    hashes = {first, prepare(tree, tmp_path / "out2", other_split).index.data_hash}
+    xml = tree / "Surface/Surface_001/Surface_001.xml"
+    xml.write_text(xml.read_text().replace("20,20", "21,20"))
+    hashes.add(prepare(tree, tmp_path / "out", QUIET).index.data_hash)
+    assert len(hashes) == 3
+
+
+def test_a_second_run_reuses_and_a_change_redoes_only_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = write_tree(tmp_path / "tree")
+    prepare(tree, tmp_path / "out", QUIET)
+    again = prepare(tree, tmp_path / "out", QUIET)
+    assert again.reused == 18
+    rasterized = []
+    real = units.rasterize
+    monkeypatch.setattr(units, "rasterize", lambda *args: rasterized.append(1) or real(*args))
+    image = tree / "Polygon/Polygon_0002/frame_2_0.jpg"
+    os.utime(image, ns=(1, 1))
+    assert prepare(tree, tmp_path / "out", QUIET).reused == 16
+    assert len(rasterized) == 2
+
+
+def test_a_mask_that_was_lost_is_made_again(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree")
+    index = prepare(tree, tmp_path / "out", QUIET).index
+    mask = tmp_path / "out" / str(index.samples[-1].mask)
+    before = mask.read_bytes()
+    mask.write_bytes(before[:10])
+    prepare(tree, tmp_path / "out", QUIET)
+    assert mask.read_bytes() == before
+
+
+def test_a_run_that_is_interrupted_is_incomplete_and_then_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, calls = write_tree(tmp_path / "tree"), []
+    real = units.rasterize
+
+    def interrupted(*args: object) -> np.ndarray:
+        calls.append(1)
+        if len(calls) > 6:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(units, "rasterize", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(tree, tmp_path / "out", QUIET)
+    with pytest.raises(DatasetError, match="is incomplete; run 'trainer prepare"):
+        PreparedIndex.load(tmp_path / "out")
+    monkeypatch.setattr(units, "rasterize", real)
+    report = prepare(tree, tmp_path / "out", QUIET)
+    assert report.reused >= 6
+    assert len(report.index.samples) == 18
+
+
+def test_a_failed_run_leaves_the_old_result_as_it_was(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree")
+    prepare(tree, tmp_path / "out", QUIET)
+    kept = {name: data for name, data in contents(tmp_path / "out").items() if not name.startswith(".units")}
+    for xml in tree.rglob("*.xml"):
+        xml.write_text("<annotations/>")
+    shutil.rmtree(tree / "Depth")
+    with pytest.raises(DatasetError, match="nothing usable in it; first of"):
+        prepare(tree, tmp_path / "out", QUIET)
+    now = contents(tmp_path / "out")
+    assert {name: now[name] for name in kept} == kept
+
+
+def test_stale_masks_go_when_the_new_index_stands(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree")
+    prepare(tree, tmp_path / "out", QUIET)
+    shutil.rmtree(tree / "Polygon")
+    index = prepare(tree, tmp_path / "out", QUIET).index
+    masks = {
+        path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out/masks").rglob("*.png")
+    }
+    assert masks == {sample.mask for sample in index.samples if sample.mask}
+
+
+def test_a_folder_with_other_files_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/thesis.txt").write_text("years of work")
+    with pytest.raises(DatasetError, match="holds other files"):
+        prepare(write_tree(tmp_path / "tree"), tmp_path / "home", QUIET)
+    assert contents(tmp_path / "home") == {"thesis.txt": b"years of work"}
+
+
+@pytest.mark.parametrize(
+    "make", [lambda path: None, lambda path: path.mkdir(), lambda path: (path / "x").mkdir(parents=True)]
+)
+def test_no_tree_is_one_clear_error(tmp_path: Path, make) -> None:
+    make(tmp_path / "tree")
+    with pytest.raises(
+        DatasetError, match=r"tree: (no such folder|holds none of Surface/, Polygon/ and Depth/)"
+    ):
+        prepare(tmp_path / "tree", tmp_path / "out", QUIET)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_worst_xml_of_many_processes_is_still_only_reported(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree")
+    (tree / "Surface/Surface_001/Surface_001.xml").write_bytes(b"\xff\xfe\x00nonsense")
+    report = prepare(tree, tmp_path / "out", PrepareOptions(workers=2, progress=False))
+    assert len(report.index.samples) == 16
+    assert "Surface/Surface_001/Surface_001.xml" in reasons(report)
