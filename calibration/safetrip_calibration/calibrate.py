@@ -228,7 +228,7 @@ def write_precision(
 def _drop_engines(draft: BundleDraft, manifest: Manifest, precision: str) -> None:
     """Engines built from the model that was replaced would go on computing the old one."""
     for name in manifest.files:
-        if name.startswith("engines/") and f"-{precision}" in Path(name).stem:
+        if name.startswith("engines/") and Path(name).stem.endswith(f"-{precision}"):
             draft.remove(name)
 
 
