@@ -157,7 +157,7 @@ def find(bundle: Bundle, key: EngineKey, driver: str) -> FoundEngine:
             kept = bundle.read(cache) if cache in bundle.manifest.files else b""
             return FoundEngine(bundle.path, info.file, bundle.read(info.file), kept)
         near.append((info, differences))
-    command = f"safetrip build {bundle.path} --frame {key.width}x{key.height} --precision {key.precision}"
+    command = f"safetrip build {bundle.path} --frame {key.height}x{key.width} --precision {key.precision}"
     if not near:
         raise EngineError(f"{bundle.path}: no {key.precision} engine for {key.backend}; build one: {command}")
     info, differences = min(near, key=lambda item: len(item[1]))

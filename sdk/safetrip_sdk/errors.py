@@ -13,6 +13,7 @@
      │   ├─ EngineBuildError           the builder refused the network (its log is in the message)
      │   └─ EngineMismatchError        a plan made for another device, version, driver or frame size
      ├─ FrameError            *        a frame of the wrong type, rank, dtype or size
+ │   └─ FrameSizeError    *        a source's frame that is not of the size of its first
      ├─ SourceError           *        frames cannot be read: no such file, camera gone, damaged image
      └─ RuntimeFaultError              the runtime could not produce a prediction
          ├─ InferenceError    *        the backend refused to run one frame
@@ -41,6 +42,7 @@ __all__ = [
     "EngineError",
     "EngineMismatchError",
     "FrameError",
+    "FrameSizeError",
     "InferenceError",
     "ManifestError",
     "QueueFullError",
@@ -108,6 +110,14 @@ class FrameError(SafetripError, ValueError):
     """A frame that is no C-contiguous-able (H, W, 3) uint8 array of the runtime's size."""
 
     recoverable = True
+
+
+class FrameSizeError(FrameError):
+    """A source's frame that is not of the size of its first; `size` is its (H, W)."""
+
+    def __init__(self, message: str, size: tuple[int, int]) -> None:
+        super().__init__(message)
+        self.size = size
 
 
 class SourceError(SafetripError):

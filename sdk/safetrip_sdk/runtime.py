@@ -95,12 +95,15 @@ class Runtime:
         EngineError: the GPU backend asked for has no engine for this device.
     """
 
+    _precision: str | None = None
+
     def __init__(self, bundle: str | os.PathLike[str] | Bundle, **options: Any) -> None:
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         parsed = RuntimeOptions(**options)
 
         def opener(frame_size: FrameSize) -> Backend:
-            return _open_first(opened, parsed, frame_size)
+            backend, self._precision = _open_first(opened, parsed, frame_size)
+            return backend
 
         _require_some_backend(opened, parsed)
         self._start(opener, opened.manifest.class_names, parsed)
@@ -247,6 +250,11 @@ class Runtime:
         """The opened backend (`name`, `device`, `spec`); None before the first frame."""
         return self._pipeline.backend if self._pipeline else None
 
+    @property
+    def precision(self) -> str | None:
+        """The precision that was opened; None before the first frame, and over a backend of your own."""
+        return self._precision
+
     def stats(self, reset: bool = False) -> RuntimeStats:
         """Percentiles of each stage, frames, drops and errors; with `reset`, counting starts anew."""
         snapshot = self._stats.snapshot()
@@ -279,7 +287,7 @@ def _require_some_backend(bundle: Bundle, options: RuntimeOptions) -> None:
         raise BackendUnavailableError(f"no backend can run here:{reasons}")
 
 
-def _open_first(bundle: Bundle, options: RuntimeOptions, frame_size: FrameSize) -> Backend:
+def _open_first(bundle: Bundle, options: RuntimeOptions, frame_size: FrameSize) -> tuple[Backend, str]:
     """The first backend, in its first precision, that opens; what was passed over is logged."""
     names = BACKENDS if options.backend == "auto" else (options.backend,)
     reasons = []
@@ -291,7 +299,7 @@ def _open_first(bundle: Bundle, options: RuntimeOptions, frame_size: FrameSize) 
         for precision in _precisions(bundle, options):
             chosen = BackendOptions(frame_size, precision, options.wait, options.device, options.cpu)
             try:
-                return open_backend(name, bundle, chosen, options.build_if_missing)
+                return open_backend(name, bundle, chosen, options.build_if_missing), precision
             except (BackendUnavailableError, EngineError) as error:
                 if options.backend != "auto" and options.precision != "auto":
                     raise

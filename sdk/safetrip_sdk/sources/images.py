@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetrip_sdk.errors import SourceError
-from safetrip_sdk.sources.base import FrameSource, write_frame
+import numpy as np
+
+from safetrip_sdk.errors import FrameSizeError, SourceError
+from safetrip_sdk.sources.base import FrameSource
 from safetrip_sdk.sources.opencv import import_cv2
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["IMAGE_SUFFIXES", "ImageSource", "read_image"]
@@ -27,8 +28,6 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
-    import numpy as np
-
     image: Any = None
     if data:
         try:
@@ -72,5 +71,19 @@ class ImageSource(FrameSource):
         return time.monotonic_ns()
 
     def retrieve(self, out: NDArray[np.uint8]) -> None:
-        """Copy the decoded image; FrameError when it is not of the first one's size."""
-        write_frame(self._image, out, self.origin)
+        """Copy the decoded image.
+
+        Raises:
+            FrameSizeError: it is not of the first one's size. `frame_size` is then its size, and the next
+                `grab` gives it again, for a runtime that was opened anew.
+        """
+        if self._image.shape != out.shape:
+            size = self._image.shape[:2]
+            self.frame_size = size
+            self._next -= 1
+            raise FrameSizeError(
+                f"{self.origin}: is {size[0]}x{size[1]} (height x width), the images before it "
+                f"{out.shape[0]}x{out.shape[1]}; use Runtime.reopen(frame_size=...)",
+                size,
+            )
+        np.copyto(out, self._image)

@@ -1,0 +1,5 @@
+"""The `safetrip` command: run, bench, info, build, doctor."""
+
+from safetrip_sdk.cli.main import main
+
+__all__ = ["main"]

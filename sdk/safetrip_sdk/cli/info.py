@@ -1,0 +1,71 @@
+"""`safetrip info`: what a bundle holds, and whether every byte is what it should be."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+from safetrip_sdk.bundle import Bundle
+from safetrip_sdk.cli.options import write_json
+from safetrip_sdk.engines import list_engines
+from safetrip_sdk.errors import BundleCorruptError
+from safetrip_sdk.manifest import Manifest
+
+__all__ = ["EPILOG", "HELP", "configure", "run"]
+
+HELP = "describe a bundle and check every hash (exit status 1 where one differs)"
+EPILOG = """\
+examples:
+  safetrip info sidewalk.bundle
+  safetrip info sidewalk.bundle --json - | jq .precisions"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("bundle", help="path of a bundle")
+    parser.add_argument("--json", metavar="OUT", help="the same as JSON; - is standard output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when every file is what the manifest says, 1 when one is not."""
+    bundle = Bundle.open(args.bundle)
+    differences: tuple[str, ...] = ()
+    try:
+        bundle.verify()
+    except BundleCorruptError as error:
+        differences = error.differences
+    manifest = bundle.manifest
+    engines: list[dict[str, Any]] = []
+    if not differences:
+        engines = [{"file": item.file, **asdict(item)} for item in list_engines(bundle)]
+    if args.json != "-":
+        _print(manifest, engines, differences)
+    if args.json is not None:
+        value = json.loads(manifest.to_json())
+        write_json(args.json, {**value, "engines": engines, "differences": list(differences)})
+    return 1 if differences else 0
+
+
+def _print(manifest: Manifest, engines: list[dict[str, Any]], differences: tuple[str, ...]) -> None:
+    net = manifest.input
+    print(
+        f"{manifest.name}: {len(manifest.classes)} classes, net {net.height}x{net.width}, made {manifest.created}"
+    )
+    for key, value in manifest.training.items():
+        print(f"  training {key}: {value}")
+    for name, info in manifest.precisions.items():
+        verdict = {True: "accepted", False: "REJECTED", None: "not compared"}[info.accepted]
+        size = manifest.files[info.file].size
+        print(f"  {name:6s} {info.file:18s} {size / 1e6:7.2f} MB  {verdict}")
+    for engine in engines:
+        print(f"  engine {engine['file']} (driver {engine['driver'] or 'any'})")
+    for entry in manifest.latency:
+        print(f"  latency {json.dumps(entry)}")
+    if differences:
+        print(f"{len(differences)} of {len(manifest.files)} files differ from the manifest:")
+        for difference in differences:
+            print(f"  {difference}")
+    else:
+        print(f"all {len(manifest.files)} files match their hashes")

@@ -1,0 +1,96 @@
+"""Dispatches `safetrip VERB ...` to the verb's module.
+
+A verb's module has `HELP` (one line), `EPILOG` (examples), `configure(parser)` and `run(args)`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from safetrip_sdk._version import __version__
+from safetrip_sdk.errors import SafetripError
+
+__all__ = ["main"]
+
+VERBS = ("run", "bench", "info", "build", "doctor")
+
+_EPILOG = """\
+examples:
+  safetrip doctor
+  safetrip run sidewalk.bundle --source street.mp4 --json out.jsonl --video out.mp4
+  safetrip bench sidewalk.bundle --json bench.json
+
+exit status: 0 done, 1 a check failed, 2 bad input or no backend, 130 interrupted
+`safetrip VERB --help` explains each."""
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
+    parser = argparse.ArgumentParser(
+        prog="safetrip",
+        description="SafeTrip on the robot: camera frames to surfaces, obstacles and metric depth.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"safetrip {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    modules = {}
+    for verb in VERBS:
+        module = importlib.import_module(f"safetrip_sdk.cli.{verb}")
+        child = verbs.add_parser(
+            verb,
+            help=module.HELP,
+            description=module.HELP,
+            epilog=module.EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        child.add_argument("-v", "--verbose", action="count", default=0, help="log more (-vv: everything)")
+        module.configure(child)
+        modules[verb] = module
+    return parser, modules
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit status: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    parser, modules = _parser()
+    args = parser.parse_args(argv)
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(args.verbose, 2)]
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    before = _terminate_like_ctrl_c()
+    try:
+        return int(modules[args.verb].run(args) or 0)
+    except SafetripError as error:
+        print(f"safetrip {args.verb}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"safetrip {args.verb}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing is wrong. Keep the interpreter's own flush quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        print(f"safetrip {args.verb}: error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _terminate_like_ctrl_c() -> Any:
+    """Let SIGTERM end a verb as cleanly as Ctrl-C; the handler before, None outside the main thread."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        return signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        return None

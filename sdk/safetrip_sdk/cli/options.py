@@ -1,0 +1,66 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from typing import Any
+
+from safetrip_sdk import atomic
+from safetrip_sdk.backends import BACKENDS
+from safetrip_sdk.backends.base import CpuOptions
+from safetrip_sdk.manifest import PRECISIONS
+
+__all__ = ["add_runtime_options", "frame_size", "positive", "runtime_options", "write_json"]
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """`1080x1920` -> (1080, 1920): height first, like an array's shape."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if match is None or int(match[1]) < 1 or int(match[2]) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: want HEIGHTxWIDTH, such as 1080x1920")
+    return int(match[1]), int(match[2])
+
+
+def positive(text: str) -> int:
+    """An integer of 1 or more."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: want 1 or more")
+    return int(text)
+
+
+def add_runtime_options(parser: argparse.ArgumentParser) -> None:
+    """How the runtime is opened."""
+    group = parser.add_argument_group("runtime")
+    group.add_argument("--backend", choices=("auto", *BACKENDS), default="auto", help="default: auto")
+    group.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="default: auto")
+    group.add_argument("--slots", type=positive, default=2, help="frames in flight (default: 2)")
+    group.add_argument("--wait", choices=("block", "spin"), default="block", help="default: block")
+    group.add_argument("--device", type=int, default=0, help="index of the GPU (default: 0)")
+    group.add_argument("--threads", type=positive, help="of the CPU backends (default: one per core)")
+    group.add_argument("--bf16", action="store_true", help="OpenVINO: compute in bfloat16 where the CPU can")
+    group.add_argument("--build-if-missing", action="store_true", help="build a missing engine (minutes)")
+
+
+def runtime_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of `Runtime`."""
+    return {
+        "backend": args.backend,
+        "precision": args.precision,
+        "slots": args.slots,
+        "wait": args.wait,
+        "device": args.device,
+        "build_if_missing": args.build_if_missing,
+        "cpu": CpuOptions(threads=args.threads, bf16=args.bf16),
+    }
+
+
+def write_json(target: str | None, value: Any) -> None:
+    """To a file, atomically; `-` is standard output; None nowhere."""
+    text = json.dumps(value, indent=2) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+    elif target is not None:
+        atomic.write_text(target, text)

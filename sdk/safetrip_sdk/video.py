@@ -1,0 +1,75 @@
+"""Writing annotated video."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetrip_sdk import atomic
+from safetrip_sdk.errors import SafetripError
+from safetrip_sdk.sources.opencv import import_cv2
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["CODECS", "VideoWriter"]
+
+CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
+
+
+class VideoWriter:
+    """A video file that appears under its name when it is complete (`close`).
+
+    Args:
+        path: .mp4, .avi or .mkv; replaced when it exists.
+        fps: frames a second, above 0.
+
+    Raises:
+        SafetripError: a suffix it does not know, a folder that is not there, or no encoder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], fps: float) -> None:
+        self.path = Path(path)
+        if self.path.suffix.lower() not in CODECS:
+            raise SafetripError(f"{self.path}: cannot write this kind of video; use {', '.join(CODECS)}")
+        if not self.path.absolute().parent.is_dir():
+            raise SafetripError(f"{self.path}: the folder {self.path.absolute().parent} does not exist")
+        self._cv2 = import_cv2()
+        self._fps = fps
+        self._writer: Any = None
+        self._temporary = atomic.sibling(self.path.absolute(), self.path.suffix)
+        self.frames = 0
+
+    def write(self, image: NDArray[np.uint8]) -> None:
+        """Add a (H, W, 3) uint8 BGR frame; all of the size of the first."""
+        size = (image.shape[1], image.shape[0])
+        if self._writer is None:
+            codec = self._cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])
+            self._writer = self._cv2.VideoWriter(str(self._temporary), codec, self._fps, size)
+            if not self._writer.isOpened():
+                raise SafetripError(f"{self.path}: this OpenCV has no encoder for it; try a name with .avi")
+            self._size = size
+        if size != self._size:
+            image = self._cv2.resize(image, self._size)
+        self._writer.write(image)
+        self.frames += 1
+
+    def close(self) -> None:
+        """Complete the file; nothing is made when no frame was written. Idempotent."""
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+            os.replace(self._temporary, self.path)
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        self._temporary.unlink(missing_ok=True)
