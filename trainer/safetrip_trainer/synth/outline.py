@@ -98,7 +98,7 @@ def _with_holes(
         inside = np.zeros_like(mask)
         cv2.fillPoly(inside, [hole], 1)
         inside &= 1 - mask
-        if (inside & (1 - annotated)).any():
+        if (inside & (1 - annotated)).any() or _leaks(inside, mask):
             filled &= 1 - inside
             open_holes.append(hole)
     line = outer
@@ -106,6 +106,12 @@ def _with_holes(
     for hole in sorted(open_holes, key=lambda points: int(points[:, 0].min())):
         line = _keyhole(filled, line, hole)
     return line, area
+
+
+def _leaks(inside: np.ndarray, mask: np.ndarray) -> bool:
+    """Whether a hole meets the outside corner to corner: what lies in it may be part of a larger piece."""
+    around = cv2.dilate(inside, np.ones((3, 3), np.uint8)) & (1 - inside)
+    return bool((around & (1 - mask)).any())
 
 
 def _keyhole(filled: np.ndarray, line: np.ndarray, hole: np.ndarray) -> np.ndarray:

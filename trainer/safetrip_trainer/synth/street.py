@@ -102,7 +102,7 @@ def make_facades(rng: Rng) -> list[Texture]:
 def make_street(rng: Rng, length: float, alley: bool, facades: Sequence[Texture]) -> Street:
     """A pavement beside a road, crossed by alleys, or an `alley` crossed by roads."""
     builder = _Builder(rng, length, facades)
-    builder.band("", "soil", -60.0, 60.0)
+    builder.band("", "soil", -150.0, 150.0)
     return _alley(builder) if alley else _pavement(builder)
 
 
