@@ -42,14 +42,13 @@ log = logging.getLogger(__name__)
 class Flight:
     """One frame on its way through a slot; times are monotonic nanoseconds."""
 
-    __slots__ = ("begun", "captured", "deliver", "frame_id", "launched", "loaded_ms", "slot", "started")
+    __slots__ = ("begun", "captured", "deliver", "frame_id", "launched", "loaded_ms", "slot")
 
     def __init__(self, frame_id: int, slot: Slot, begun: int, captured: int) -> None:
         self.frame_id = frame_id
         self.slot = slot
         self.begun = begun
         self.captured = captured
-        self.started = 0
         self.launched = 0
         self.loaded_ms = 0.0
         self.deliver: Callable[[Prediction | None, BaseException | None], None] | None = None
@@ -86,7 +85,6 @@ class Pipeline:
             backend.close()
             raise
         self.pool = SlotPool(made, self.check)
-        self._last_done = 0
         self._queue: deque[Flight] = deque()
         self._queued = threading.Condition()
         self._deliverer: threading.Thread | None = None
@@ -134,10 +132,10 @@ class Pipeline:
     def launch(self, flight: Flight, frame: NDArray[np.uint8], borrow: bool) -> None:
         """Load and launch; on an error the slot goes back and the error is raised."""
         try:
-            flight.started = time.monotonic_ns()
+            started = time.monotonic_ns()
             flight.slot.load(frame, borrow)
             flight.launched = time.monotonic_ns()
-            flight.loaded_ms = (flight.launched - flight.started) / 1e6
+            flight.loaded_ms = (flight.launched - started) / 1e6
             self._watchdog.watch(flight)
             flight.slot.launch()
         except Exception as error:
@@ -207,15 +205,11 @@ class Pipeline:
         self._watchdog.forget(flight)
         self.pool.release(slot)
         now = time.monotonic_ns()
-        wait = (flight.started - flight.begun) / 1e6
-        if not self.backend.overlaps:
-            # One after another: what a frame spent behind its predecessor is waiting, not computing.
-            behind = max(0, self._last_done - flight.launched) / 1e6
-            wait, compute = wait + behind, max(0.0, compute - behind)
-            self._last_done = done
+        upload += flight.loaded_ms
         timing = Timing(
-            wait=wait,
-            upload=flight.loaded_ms + upload,
+            # What is left: until a slot was free, behind other frames, and until a thread woke up.
+            wait=max(0.0, (done - flight.begun) / 1e6 - upload - compute - download),
+            upload=upload,
             compute=compute,
             download=download + (now - done) / 1e6,
             total=(now - flight.captured) / 1e6,

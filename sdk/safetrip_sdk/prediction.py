@@ -18,7 +18,7 @@ class Timing:
     """Milliseconds one frame spent in each stage.
 
     Attributes:
-        wait: until a slot was free and the engine took the frame up.
+        wait: for a free slot, for the frames before it, and for threads to wake up.
         upload: copy into the slot and to the device.
         compute: the engine.
         download: copy back to the host and into the prediction.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,10 +77,11 @@ class OpenVinoBackend:
         except RuntimeError as error:
             raise BackendUnavailableError(f"openvino: refuses the model: {_first_line(error)}") from error
         self.spec = _spec(self._compiled)
+        self._ended = [0.0]  # when the last request ended (time.perf_counter), shared by the slots
 
     def make_slot(self) -> OpenVinoSlot:
         """A slot with its own infer request, run once."""
-        slot = OpenVinoSlot(self._openvino, self._compiled.create_infer_request(), self.spec)
+        slot = OpenVinoSlot(self._openvino, self._compiled.create_infer_request(), self.spec, self._ended)
         slot.launch()
         slot.wait(None)
         return slot
@@ -92,7 +94,9 @@ class OpenVinoBackend:
 class OpenVinoSlot:
     """One infer request with pre-bound input and outputs."""
 
-    def __init__(self, openvino: Any, request: Any, spec: ModelSpec) -> None:
+    def __init__(self, openvino: Any, request: Any, spec: ModelSpec, ended: list[float]) -> None:
+        self._ended = ended
+        self._launched = 0.0
         self._tensor = openvino.Tensor
         self._request = request
         input_array = aligned_empty(spec.frame.shape, spec.frame.dtype)
@@ -125,6 +129,7 @@ class OpenVinoSlot:
 
     def launch(self) -> None:
         """Start the request."""
+        self._launched = time.perf_counter()
         try:
             self._request.start_async()
         except RuntimeError as error:
@@ -142,8 +147,11 @@ class OpenVinoSlot:
             self._running = False
             raise InferenceError(f"openvino: inference failed: {_first_line(error)}") from error
         self._running = False
-        # The request's own clock: by the time somebody waits, it may be done for long.
-        self._times = StageTimes(0.0, self._request.latency, 0.0)
+        # The request's own clock: by the time somebody waits, it may be done for long. It starts at the
+        # launch; requests run one after another, so what lies before the last one's end was queueing.
+        ended = self._launched + self._request.latency / 1e3
+        self._times = StageTimes(0.0, (ended - max(self._launched, self._ended[0])) * 1e3, 0.0)
+        self._ended[0] = ended
         return True
 
     def read(self) -> Outputs:

@@ -85,7 +85,8 @@ def _choice(found: list[Availability], with_bundle: bool, engines: list[str]) ->
 
 def _print(report: dict[str, Any], found: list[Availability]) -> None:
     device = report["device"]
-    print(f"safetrip {report['safetrip']}, Python {device['python']}, {device['system']} {device['machine']}")
+    system = f"{device['system']} {device['machine']}"
+    print(f"safetrip {report['safetrip']}, Python {device['python']}, {system}")
     print(
         f"{device['model'] or device['processor']}, {device['cores']} cores, power mode {device['power_mode']}"
     )

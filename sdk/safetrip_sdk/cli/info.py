@@ -49,16 +49,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(manifest: Manifest, engines: list[dict[str, Any]], differences: tuple[str, ...]) -> None:
-    net = manifest.input
-    print(
-        f"{manifest.name}: {len(manifest.classes)} classes, net {net.height}x{net.width}, made {manifest.created}"
-    )
+    size = f"{manifest.input.height}x{manifest.input.width}"
+    print(f"{manifest.name}: {len(manifest.classes)} classes, net {size}, made {manifest.created}")
     for key, value in manifest.training.items():
         print(f"  training {key}: {value}")
     for name, info in manifest.precisions.items():
         verdict = {True: "accepted", False: "REJECTED", None: "not compared"}[info.accepted]
-        size = manifest.files[info.file].size
-        print(f"  {name:6s} {info.file:18s} {size / 1e6:7.2f} MB  {verdict}")
+        megabytes = manifest.files[info.file].size / 1e6
+        print(f"  {name:6s} {info.file:18s} {megabytes:7.2f} MB  {verdict}")
     for engine in engines:
         print(f"  engine {engine['file']} (driver {engine['driver'] or 'any'})")
     for entry in manifest.latency:

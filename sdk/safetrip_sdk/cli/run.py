@@ -192,7 +192,5 @@ def _report(runtime: Runtime, stats: RuntimeStats) -> None:
         file=sys.stderr,
     )
     for stage, item in stats.stages.items():
-        print(
-            f"  {stage:9s} ms  p50 {item.p50:8.2f}  p95 {item.p95:8.2f}  p99 {item.p99:8.2f}  max {item.max:8.2f}",
-            file=sys.stderr,
-        )
+        figures = f"p50 {item.p50:8.2f}  p95 {item.p95:8.2f}  p99 {item.p99:8.2f}  max {item.max:8.2f}"
+        print(f"  {stage:9s} ms  {figures}", file=sys.stderr)
