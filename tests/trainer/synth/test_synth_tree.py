@@ -209,8 +209,24 @@ def test_the_verb_renders_and_counts(tmp_path: Path, capsys: pytest.CaptureFixtu
     parser = argparse.ArgumentParser()
     verb.configure(parser)
     out = tmp_path / "tree"
-    verb.run(parser.parse_args([str(out), "--scenes", "5", "--size", "128x72", "--workers", "1"]))
-    assert capsys.readouterr().out.strip() == f"5 images (2 Surface, 2 Polygon, 1 Depth) -> {out}"
+    film = tmp_path / "walk.avi"
+    options = [
+        "--scenes",
+        "5",
+        "--size",
+        "128x72",
+        "--workers",
+        "1",
+        "--video",
+        str(film),
+        "--video-frames",
+        "2",
+    ]
+    verb.run(parser.parse_args([str(out), *options]))
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f"5 images (2 Surface, 2 Polygon, 1 Depth) -> {out}"
+    assert printed[1] == f"2 frames of another walk -> {film}"
+    assert cv2.VideoCapture(str(film)).get(cv2.CAP_PROP_FRAME_COUNT) == 2
     assert cv2.imread(str(next(out.rglob("*.jpg")))).shape == (72, 128, 3)
     with pytest.raises(SystemExit):
         parser.parse_args([str(out), "--size", "large"])

@@ -13,6 +13,7 @@ examples:
   trainer synth data/synth
   trainer synth data/small --scenes 200 --size 480x270 --seed 1
   trainer synth data/checked --scenes 24 --size 640x360 --truth
+  trainer synth data/small --scenes 48 --size 480x270 --video data/walk.mp4
 
 The same seed gives the same files. Three kinds of folders come out, 2:2:1: Surface, Polygon, Depth.
 """
@@ -37,12 +38,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames-per-folder", type=int, default=8, help="images of one walk at most (8)")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
     parser.add_argument("--truth", action="store_true", help="add Truth/: full label maps and exact depth")
+    parser.add_argument(
+        "--video", type=Path, metavar="FILE", help="also film a walk that the tree does not hold"
+    )
+    parser.add_argument(
+        "--video-frames", type=int, default=90, help="length of the film at 15 images a second (90)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a generated tree at OUT")
 
 
 def run(args: argparse.Namespace) -> int | None:
     """Render the tree and say what it holds."""
     from safetrip_trainer.synth.tree import SynthOptions, synthesize
+    from safetrip_trainer.synth.video import write_video
 
     options = SynthOptions(
         scenes=args.scenes,
@@ -54,6 +62,10 @@ def run(args: argparse.Namespace) -> int | None:
         overwrite=args.overwrite,
     )
     counts = synthesize(args.out, options)
+    if args.video is not None:
+        write_video(args.video, args.seed, args.video_frames, args.size)
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     print(f"{sum(counts.values())} images ({kinds}) -> {args.out}")
+    if args.video is not None:
+        print(f"{args.video_frames} frames of another walk -> {args.video}")
     return None

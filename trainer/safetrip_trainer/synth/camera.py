@@ -50,16 +50,19 @@ class Camera:
         roll = np.array(
             [[cos(self.roll), -sin(self.roll), 0], [sin(self.roll), cos(self.roll), 0], [0, 0, 1]]
         )
-        return roll @ pitch @ flip @ yaw
+        rotation: np.ndarray = roll @ pitch @ flip @ yaw
+        return rotation
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) world points -> (..., 3) camera points."""
-        return (points - np.asarray(self.position)) @ self.rotation.T
+        local: np.ndarray = (points - np.asarray(self.position)) @ self.rotation.T
+        return local
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) camera points with z > 0 -> (..., 2) pixels."""
         scale = np.array([self.fx, self.fy])
-        return points[..., :2] / points[..., 2:] * scale + np.array([self.cx, self.cy])
+        pixels: np.ndarray = points[..., :2] / points[..., 2:] * scale + np.array([self.cx, self.cy])
+        return pixels
 
     def shifted(self, distance: float) -> Camera:
         """The same camera `distance` metres further along its own x axis: a stereo pair's right camera."""
@@ -89,4 +92,5 @@ def clip_polygon(points: np.ndarray, normal: np.ndarray, offset: float) -> np.nd
     share = np.where(crosses, distance / np.where(crosses, distance - next_distance, 1.0), 0.0)
     cuts = points + share[:, None] * (following - points)
     both = np.stack([points, cuts], axis=1).reshape(-1, 3)
-    return both[np.stack([inside, crosses], axis=1).reshape(-1)]
+    kept: np.ndarray = both[np.stack([inside, crosses], axis=1).reshape(-1)]
+    return kept

@@ -35,7 +35,8 @@ class Canvas:
 
     def _points(self, points: Sequence[tuple[float, float]] | np.ndarray) -> np.ndarray:
         pixels = (np.asarray(points) * [1, -1] + [0, self.height]) * self._pixels - 0.5
-        return np.rint(pixels * (1 << _SHIFT)).astype(np.int32)
+        fixed: np.ndarray = np.rint(pixels * (1 << _SHIFT)).astype(np.int32)
+        return fixed
 
     def polygon(self, points: Sequence[tuple[float, float]], color: Color) -> Canvas:
         """Filled, any shape."""
@@ -85,8 +86,8 @@ class Canvas:
     def mottle(self, rng: np.random.Generator, amount: float, cell: float = 0.05) -> Canvas:
         """Uneven colour: brightness noise in cells of about `cell` metres."""
         shape = [max(round(side / (cell * self.scale)), 2) for side in self.image.shape[:2]]
-        noise = rng.normal(1.0, amount, shape).astype(np.float32)
-        noise = cv2.resize(noise, self.image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        cells = rng.normal(1.0, amount, shape).astype(np.float32)
+        noise = cv2.resize(cells, self.image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         self.image[..., :3] = np.clip(self.image[..., :3] * noise[..., None], 0, 255)
         return self
 

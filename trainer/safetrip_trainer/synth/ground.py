@@ -58,7 +58,8 @@ def draw_ground(
 
 
 def _affine(row: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return np.float32(row[0]) * u + (np.float32(row[1]) * v + np.float32(row[2]))
+    values: np.ndarray = np.float32(row[0]) * u + (np.float32(row[1]) * v + np.float32(row[2]))
+    return values
 
 
 def _first_row(inverse: np.ndarray, nearest: float) -> int | None:
@@ -125,8 +126,9 @@ def _paint_shadows(scene: Scene, camera: Camera) -> np.ndarray:
             if scene.light.strength > 0.15:
                 _fill(shadow, camera, _cast(thing, scene.light.direction), round(150 * scene.light.strength))
     radius = max(camera.width // 320, 1)
-    both = cv2.blur(np.maximum(shadow, contact), (2 * radius + 1, 2 * radius + 1))
-    return both * np.float32(1 / 255)
+    soft = cv2.blur(np.maximum(shadow, contact), (2 * radius + 1, 2 * radius + 1))
+    share: np.ndarray = soft * np.float32(1 / 255)
+    return share
 
 
 def _footprint(thing: Thing, scale: float) -> np.ndarray:

@@ -49,7 +49,8 @@ def make_sky(rng: Rng, light: Light) -> np.ndarray:
         width, height = int(rng.integers(8, 34)), int(rng.integers(2, 15))
         sky[128 - height :, x : x + width] = far * rng.uniform(0.85, 1.1)
         x += width
-    return np.clip(sky, 0, 255).astype(np.uint8)
+    picture: np.ndarray = np.clip(sky, 0, 255).astype(np.uint8)
+    return picture
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,9 @@ def _seen_by_right(inverse: np.ndarray, disparity: np.ndarray, right: np.ndarray
     first = np.clip(first, 0, inverse.shape[1] - 2)
     tolerance = 0.02 * inverse
     near = np.abs(right[rows, first] - inverse) < tolerance
-    return inside & (near | (np.abs(right[rows, first + 1] - inverse) < tolerance))
+    near |= np.abs(right[rows, first + 1] - inverse) < tolerance
+    seen: np.ndarray = inside & near
+    return seen
 
 
 def _edges(inverse: np.ndarray) -> np.ndarray:

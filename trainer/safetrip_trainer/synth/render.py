@@ -124,7 +124,8 @@ def _shades(right: np.ndarray, down: np.ndarray, both: np.ndarray, light: Light)
     angle = np.where(both, np.abs(angle), np.maximum(angle, 0.0))
     sky = 0.72 + 0.12 * normal[:, 1]
     brightness = (1 - light.strength) * sky * 1.15 + light.strength * (0.55 * sky + 0.75 * angle)
-    return (brightness[:, None] * np.asarray(light.tint)).astype(np.float32)
+    shades: np.ndarray = brightness[:, None] * np.asarray(light.tint)
+    return shades.astype(np.float32)
 
 
 def _bounds(corners: np.ndarray, camera: Camera) -> tuple[int, int, int, int] | None:

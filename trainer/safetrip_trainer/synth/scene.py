@@ -74,7 +74,7 @@ class Thing:
         if self.billboard:
             yaw = math.atan2(self.position[0] - viewer[0], self.position[2] - viewer[2])
         sin, cos = math.sin(yaw), math.cos(yaw)
-        world = self._local @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
+        world: np.ndarray = self._local @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
         world[0] += self.position
         return world
 

@@ -208,7 +208,7 @@ def _walls(builder: _Builder, lateral: float, gaps: list[tuple[float, float]]) -
     walls = []
     for start in np.arange(-_BEHIND, builder.length + _AHEAD, _WALL_STEP):
         for z0, z1 in _without_gaps(float(start), float(start) + _WALL_STEP, gaps):
-            texture = pictures[rng.integers(len(pictures))]
+            texture = pictures[int(rng.integers(len(pictures)))]
             height = rng.uniform(0.9, 1.4) if hedge else rng.uniform(5.0, 11.0)
             walls.append(_wall(builder, lateral, z0, z1, height, texture))
     return walls

@@ -24,7 +24,8 @@ def fractal_noise(rng: Rng, size: int, coarsest: int = 4, persistence: float = 0
     while cells <= size // 2:
         total += weight * _smooth_noise(rng, size, cells)
         cells, weight = cells * 2, weight * persistence
-    return (total - total.mean()) / max(float(total.std()), 1e-6)
+    noise: np.ndarray = (total - total.mean()) / max(float(total.std()), 1e-6)
+    return noise
 
 
 def _smooth_noise(rng: Rng, size: int, cells: int) -> np.ndarray:
@@ -99,12 +100,12 @@ def _alley(rng: Rng, size: int) -> np.ndarray:
         jump = np.abs(np.diff(crack, axis=0)).max(axis=1) < size / 2
         for start, end, keep in zip(crack[:-1], crack[1:], jump):
             if keep:
-                cv2.line(image, *_pixels(start, end), dark, max(size // 256, 1))
+                cv2.line(image, _pixel(start), _pixel(end), dark, max(size // 256, 1))
     return image
 
 
-def _pixels(*points: np.ndarray) -> list[tuple[int, int]]:
-    return [(int(point[0]), int(point[1])) for point in points]
+def _pixel(point: np.ndarray) -> tuple[int, int]:
+    return int(point[0]), int(point[1])
 
 
 def _bike_lane(rng: Rng, size: int) -> np.ndarray:
@@ -133,7 +134,8 @@ def _soil(rng: Rng, size: int) -> np.ndarray:
     earth = np.array([55, 80, 105])
     share = np.clip(0.5 + 0.5 * fractal_noise(rng, size, 3) + rng.uniform(-0.5, 0.6), 0, 1)[..., None]
     blend = share * grass + (1 - share) * earth
-    return (blend * (1 + 0.16 * rng.standard_normal((size, size, 1)))).astype(np.float32)
+    image: np.ndarray = blend * (1 + 0.16 * rng.standard_normal((size, size, 1)))
+    return image.astype(np.float32)
 
 
 def _hatched(rng: Rng, size: int) -> np.ndarray:
