@@ -239,6 +239,17 @@ def test_a_failed_run_leaves_the_old_result_as_it_was(tmp_path: Path) -> None:
     assert {name: now[name] for name in kept} == kept
 
 
+def test_a_full_disk_ends_the_run_instead_of_counting_as_bad_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes, sync: bool = True) -> None:
+        raise DatasetError(f"{path}: cannot be written: No space left on device")
+
+    monkeypatch.setattr(units, "write_atomic", full)
+    with pytest.raises(DatasetError, match=r"masks/.*No space left on device"):
+        prepare(write_tree(tmp_path / "tree"), tmp_path / "out", QUIET)
+
+
 def test_stale_masks_go_when_the_new_index_stands(tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree")
     prepare(tree, tmp_path / "out", QUIET)

@@ -7,21 +7,19 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from io import BytesIO
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from safetrip_trainer.classes import CLASS_NAMES, COLORS, IGNORE, class_kind, color_map
 from safetrip_trainer.data.files import write_atomic, write_json
 from safetrip_trainer.data.index import HEADER_FILE, SCHEMA_VERSION, PreparedIndex, Sample
+from safetrip_trainer.data.parallel import map_processes
 from safetrip_trainer.data.problems import Problem
 from safetrip_trainer.data.splits import split_by_fraction, split_by_name
 from safetrip_trainer.data.statistics import class_weights, total_pixels
@@ -110,26 +108,12 @@ def _check_out(prepared: Path) -> None:
 
 def _run(units: Sequence[Unit], options: PrepareOptions) -> Iterator[UnitResult]:
     """Every unit's result, in order, on `options.workers` processes, with a bar counting images."""
-    workers = min(options.workers or os.cpu_count() or 1, len(units))
     total = sum(len(unit.names) for unit in units)
     bar = tqdm(total=total, unit="img", desc="prepare", disable=not options.progress, dynamic_ncols=True)
     with closing(bar):
-        for unit, result in zip(units, _map(units, workers)):
+        for unit, result in zip(units, map_processes(run_unit, units, options.workers)):
             bar.update(len(unit.names))
             yield result
-
-
-def _map(units: Sequence[Unit], workers: int) -> Iterator[UnitResult]:
-    if workers <= 1:
-        yield from map(run_unit, units)
-        return
-    # Spawned, not forked: the caller may hold threads (torch, a progress bar) that a fork would copy half of.
-    with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
-        try:
-            yield from pool.map(run_unit, units, chunksize=1)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _split(tree: Tree, samples: Iterable[Sample], options: PrepareOptions) -> tuple[list[Sample], list[str]]:

@@ -163,9 +163,12 @@ def _run_annotated(unit: Unit, result: UnitResult) -> None:
                 result.report(path, f"not in {', '.join(unit.folder.metadata)}: no annotation", unit.root)
             continue
         try:
-            result.samples.append(_annotated_sample(unit, path, image))
+            sample, mask = _annotated_sample(unit, path, image)
         except DatasetError as error:
             result.report(path, error, unit.root)
+            continue
+        write_atomic(unit.prepared / str(sample.mask), encode_png(mask), sync=False)
+        result.samples.append(sample)
 
 
 @lru_cache(maxsize=1)
@@ -196,7 +199,7 @@ def _report_folder(unit: Unit, annotations: Annotations, result: UnitResult) -> 
             result.report(f"{unit.folder.path}/{name}", "annotated, but there is no such file", unit.root)
 
 
-def _annotated_sample(unit: Unit, path: str, annotated: AnnotatedImage) -> Sample:
+def _annotated_sample(unit: Unit, path: str, annotated: AnnotatedImage) -> tuple[Sample, np.ndarray]:
     data = read_bytes(unit.root / path)
     info = probe_image(data, unit.root / path)
     if (info.width, info.height) != (annotated.width, annotated.height):
@@ -214,8 +217,7 @@ def _annotated_sample(unit: Unit, path: str, annotated: AnnotatedImage) -> Sampl
     stem = path.rsplit(".", 1)[0]
     # Named by content: the masks of the index that stands stay as they are until the new index replaces it.
     target = f"masks/{stem}.{digest[:12]}.png"
-    write_atomic(unit.prepared / target, encode_png(mask), sync=False)
-    return Sample(
+    sample = Sample(
         id=stem,
         source=unit.folder.source,
         folder=unit.folder.path,
@@ -227,6 +229,7 @@ def _annotated_sample(unit: Unit, path: str, annotated: AnnotatedImage) -> Sampl
         mask=target,
         pixels=pixels,
     )
+    return sample, mask
 
 
 def _run_depth(unit: Unit, result: UnitResult) -> None:

@@ -6,9 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -18,6 +16,7 @@ from tqdm import tqdm
 from safetrip_sdk import atomic
 from safetrip_trainer.classes import IGNORE, SURFACES
 from safetrip_trainer.data.images import encode_png
+from safetrip_trainer.data.parallel import map_processes
 from safetrip_trainer.errors import DatasetError
 from safetrip_trainer.synth.camera import Camera
 from safetrip_trainer.synth.cvat_xml import ImageOutlines, cvat_xml
@@ -121,21 +120,10 @@ def _tasks(kind: str, count: int, out: Path, options: SynthOptions) -> Iterator[
 
 
 def _run(tasks: Sequence[_Task], options: SynthOptions) -> None:
-    workers = min(options.workers or os.cpu_count() or 1, len(tasks))
     total = sum(task.frames for task in tasks)
     with tqdm(total=total, unit="img", desc="synth", disable=not options.progress, dynamic_ncols=True) as bar:
-        if workers <= 1:
-            for task in tasks:
-                bar.update(_render_folder(task))
-            return
-        # Spawned, not forked: the caller may hold threads that a fork would copy half of.
-        with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
-            try:
-                for frames in pool.map(_render_folder, tasks):
-                    bar.update(frames)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        for frames in map_processes(_render_folder, tasks, options.workers):
+            bar.update(frames)
 
 
 def _publish(temporary: Path, target: Path) -> None:
