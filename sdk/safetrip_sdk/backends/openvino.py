@@ -150,7 +150,8 @@ class OpenVinoSlot:
         # The request's own clock: by the time somebody waits, it may be done for long. It starts at the
         # launch; requests run one after another, so what lies before the last one's end was queueing.
         ended = self._launched + self._request.latency / 1e3
-        self._times = StageTimes(0.0, (ended - max(self._launched, self._ended[0])) * 1e3, 0.0)
+        began = max(self._launched, self._ended[0])
+        self._times = StageTimes(0.0, max(0.0, ended - began) * 1e3, 0.0)
         self._ended[0] = ended
         return True
 

@@ -87,9 +87,8 @@ def _print(report: dict[str, Any], found: list[Availability]) -> None:
     device = report["device"]
     system = f"{device['system']} {device['machine']}"
     print(f"safetrip {report['safetrip']}, Python {device['python']}, {system}")
-    print(
-        f"{device['model'] or device['processor']}, {device['cores']} cores, power mode {device['power_mode']}"
-    )
+    model, mode = device["model"] or device["processor"], device["power_mode"] or "unknown"
+    print(f"{model}, {device['cores']} cores, power mode {mode}")
     for package, version in report["packages"].items():
         print(f"  {package:14s} {version or '-'}")
     print("backends, in the order in which auto tries them:")

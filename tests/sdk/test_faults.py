@@ -1,0 +1,266 @@
+"""Time-outs, hangs, dying threads: the right error, nothing lost, and a way back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from safetrip_sdk import Runtime, pipeline
+from safetrip_sdk.backends.base import Backend
+from safetrip_sdk.backends.worker import Worker
+from safetrip_sdk.errors import (
+    CudaError,
+    InferenceError,
+    ResultTimeoutError,
+    RuntimeClosedError,
+    SafetripError,
+    WorkerDiedError,
+)
+from tests.sdk.conftest import FRAME_SIZE
+from tests.sdk.scripted import FRAME, ScriptedBackend, numbered, scripted
+
+
+def eventually(condition: object, seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.005)
+
+
+def test_call_with_timeout_names_the_stage_and_goes_on() -> None:
+    backend = ScriptedBackend()
+    with scripted(backend, slots=1) as runtime:
+        backend.gate.clear()
+        with pytest.raises(ResultTimeoutError, match="stage compute") as caught:
+            runtime(numbered(1), timeout=0.02)
+        assert caught.value.stage == "compute"
+        assert caught.value.recoverable
+        assert isinstance(caught.value, TimeoutError)
+        assert runtime.usable
+        with pytest.raises(ResultTimeoutError, match="slots were busy") as caught:
+            runtime(numbered(2), timeout=0.02)
+        assert caught.value.stage == "queued"
+        backend.gate.set()
+        assert runtime(numbered(3), timeout=5).labels[0, 0] == 3
+
+
+def test_ticket_can_be_asked_again() -> None:
+    backend = ScriptedBackend()
+    with scripted(backend) as runtime:
+        backend.gate.clear()
+        ticket = runtime.submit(numbered(7))
+        with pytest.raises(ResultTimeoutError, match="stage compute"):
+            ticket.result(timeout=0.02)
+        assert not ticket.done()
+        backend.gate.set()
+        assert ticket.result(timeout=5).labels[0, 0] == 7
+        assert ticket.result().frame_id == ticket.frame_id
+        assert ticket.done()
+
+
+def test_watchdog_names_the_stage_and_frees_whoever_waits() -> None:
+    backend = ScriptedBackend()
+    runtime = scripted(backend, hang_after=0.1)
+    backend.gate.clear()
+    ticket = runtime.submit(numbered(1))
+    with pytest.raises(ResultTimeoutError, match=r"hangs in stage compute.*scripted.*reopen") as caught:
+        ticket.result(timeout=5)
+    assert not caught.value.recoverable
+    assert not runtime.usable
+    with pytest.raises(ResultTimeoutError, match="hangs"):
+        runtime(numbered(1))
+    backend.gate.set()
+    runtime.close()
+
+
+def test_reopen_after_a_hang() -> None:
+    hanging, fresh = ScriptedBackend(), ScriptedBackend()
+    backends: list[Backend] = [fresh, hanging]
+    runtime = Runtime.over(lambda size: backends.pop(), ("a",) * 256, frame_size=FRAME, hang_after=0.1)
+    hanging.gate.clear()
+    stuck = runtime.submit(numbered(1))
+    with pytest.raises(ResultTimeoutError):
+        stuck.result(timeout=5)
+    runtime.reopen()
+    assert runtime.usable
+    assert runtime(numbered(5)).labels[0, 0] == 5
+    assert [slot.closed for slot in hanging.made] == [0, 0], "memory in use is left alone"
+    runtime.close()
+    assert [slot.closed for slot in fresh.made] == [1, 1]
+    hanging.gate.set()
+
+
+@pytest.mark.parametrize("call", ["load", "launch", "wait", "read"])
+@pytest.mark.parametrize("door", ["call", "submit", "stream"])
+def test_backend_that_raises_once(call: str, door: str) -> None:
+    backend = ScriptedBackend()
+    failures = [RuntimeError("bad luck")]
+
+    def fail(name: str) -> None:
+        if name == call and failures:
+            raise failures.pop()
+
+    with scripted(backend, slots=1) as runtime:
+        backend.fail = fail
+        doors = {
+            "call": lambda: runtime(numbered(1)),
+            "submit": lambda: runtime.submit(numbered(1)).result(5),
+            "stream": lambda: list(runtime.stream([numbered(1)] * 3)),
+        }
+        with pytest.raises(SafetripError, match="bad luck") as caught:
+            doors[door]()
+        assert caught.value.recoverable
+        assert isinstance(caught.value.__cause__, RuntimeError)
+        assert runtime.usable
+        assert runtime(numbered(9), timeout=5).labels[0, 0] == 9, "the slot came back"
+        assert runtime.stats().errors == (0 if door == "stream" and call == "load" else 1)
+    assert [slot.closed for slot in backend.made] == [1]
+    assert backend.closed == 1
+
+
+def test_sticky_error_makes_the_runtime_unusable_until_reopened() -> None:
+    backend = ScriptedBackend()
+    with scripted(backend) as runtime:
+
+        def fail(name: str) -> None:
+            if name == "wait":
+                raise CudaError("illegal address", call="cudaEventSynchronize", code=700, sticky=True)
+
+        backend.fail = fail
+        with pytest.raises(CudaError) as caught:
+            runtime(numbered(1))
+        assert not caught.value.recoverable
+        assert not runtime.usable
+        backend.fail = lambda name: None
+        with pytest.raises(CudaError, match="illegal address"):
+            runtime(numbered(1))
+        with pytest.raises(CudaError, match="illegal address"):
+            runtime.submit(numbered(1))
+        runtime.reopen()
+        assert runtime(numbered(4)).labels[0, 0] == 4
+
+
+def test_failing_to_open_frees_what_was_made() -> None:
+    backend = ScriptedBackend()
+    calls: list[str] = []
+
+    def fail(name: str) -> None:
+        calls.append(name)
+        if len(calls) == 2:
+            raise InferenceError("no memory for a second slot")
+
+    backend.fail = fail
+    with pytest.raises(InferenceError, match="second slot"):
+        scripted(backend)
+    assert [slot.closed for slot in backend.made] == [1]
+    assert backend.closed == 1
+
+
+def test_dead_delivery_thread_cannot_be_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = ScriptedBackend()
+    runtime = scripted(backend)
+
+    def broken(self: object, flight: object) -> None:
+        raise MemoryError("out of memory in the delivery thread")
+
+    monkeypatch.setattr(pipeline.Pipeline, "_deliver", broken)
+    ticket = runtime.submit(numbered(1))
+    with pytest.raises(WorkerDiedError, match="out of memory") as caught:
+        ticket.result(timeout=5)
+    assert isinstance(caught.value.__cause__, MemoryError)
+    monkeypatch.undo()
+    for call in (runtime, runtime.submit):
+        with pytest.raises(WorkerDiedError, match="out of memory"):
+            call(numbered(1))
+    with pytest.raises(WorkerDiedError):
+        list(runtime.stream([numbered(1)]))
+    assert not runtime.usable
+    runtime.reopen()
+    assert runtime.submit(numbered(2)).result(5).labels[0, 0] == 2
+    runtime.close()
+
+
+def test_dead_worker_thread_cannot_be_missed() -> None:
+    worker = Worker("safetrip-test")
+    died = threading.Event()
+
+    def kill() -> None:
+        died.set()
+        raise SystemExit("killed")
+
+    worker.put(kill)
+    died.wait(5)
+    eventually(lambda: not worker._thread.is_alive())
+    with pytest.raises(WorkerDiedError, match="killed") as caught:
+        worker.put(lambda: None)
+    assert isinstance(caught.value.__cause__, SystemExit)
+    worker.close()
+    worker.close()
+
+
+def test_waiting_for_a_slot_ends_when_the_runtime_closes() -> None:
+    backend = ScriptedBackend()
+    runtime = scripted(backend, slots=1)
+    backend.gate.clear()
+    running = runtime.submit(numbered(1))
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            runtime(numbered(2))
+        except BaseException as error:
+            errors.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    closing = threading.Thread(target=runtime.close)
+    time.sleep(0.05)
+    closing.start()
+    waiting.join(5)
+    assert [type(error) for error in errors] == [RuntimeClosedError]
+    backend.gate.set()
+    closing.join(5)
+    assert running.result(5).labels[0, 0] == 1
+    assert [slot.closed for slot in backend.made] == [1]
+
+
+def test_interrupted_call_leaves_the_slot_running() -> None:
+    backend = ScriptedBackend()
+    interrupts = [KeyboardInterrupt()]
+
+    def fail(name: str) -> None:
+        if name == "wait" and interrupts:
+            raise interrupts.pop()
+
+    with scripted(backend, slots=1) as runtime:
+        backend.fail = fail
+        with pytest.raises(KeyboardInterrupt):
+            runtime(numbered(1))
+        assert runtime(numbered(2), timeout=5).labels[0, 0] == 2
+
+
+def test_model_that_fails_at_run_time(tiny_bundle: Path, backend: str, frame: NDArray[np.uint8]) -> None:
+    """A real backend's own exception: its request is taken away under it."""
+    with Runtime(tiny_bundle, backend=backend, frame_size=FRAME_SIZE, slots=1) as runtime:
+        opened = runtime._pipeline
+        assert opened is not None
+        slot = opened.pool.slots[0]
+        name = "_session" if backend == "onnxruntime" else "_request"
+        real = getattr(slot, name)
+
+        class Broken:
+            def __getattr__(self, attribute: str) -> object:
+                if attribute in ("start_async", "run_with_iobinding"):
+                    raise RuntimeError("the library says no")
+                return getattr(real, attribute)
+
+        setattr(slot, name, Broken())
+        with pytest.raises(InferenceError, match="the library says no"):
+            runtime(frame)
+        setattr(slot, name, real)
+        runtime(frame)
