@@ -92,7 +92,9 @@ class Ranges:
             return Calibration(cast_graph(self.graph.model, faults), faults, None)
         plan = place(self.graph, exclude)
         scales = make_scales({name: self.ranges[name] for name in plan.scale_of.values()}, method)
-        return Calibration(cast_graph(insert_qdq(self.graph, plan, scales), faults), faults, plan)
+        means = {name: item.means for name, item in self.ranges.items() if item.means is not None}
+        model = insert_qdq(self.graph, plan, scales, means)
+        return Calibration(cast_graph(model, faults), faults, plan)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class TensorRange:
         limit: upper end of the last bin, a power of two.
         nonzero, flushed: sampled values that are not 0, and those of them that FP16 turns into 0.
         finite: False once a NaN or infinity was seen.
+        means: (channels,) mean of the values themselves over frames and positions, for (1, C, H, W) tensors.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,8 @@ class TensorRange:
         self.nonzero = 0
         self.flushed = 0
         self.finite = True
+        self.means: NDArray[np.float64] | None = None
+        self._frames = 0
 
     def update(self, values: NDArray[np.float32], offset: int) -> None:
         """Add one frame's tensor; `offset` moves the positions sampled from frame to frame."""
@@ -57,6 +60,7 @@ class TensorRange:
             return
         self.largest = max(self.largest, largest)
         self._widen(largest)
+        self._average(values)
         # An odd stride does not walk down one column of an even-sized feature map.
         stride = max(1, flat.size // SAMPLE) | 1
         sample = np.abs(flat[offset % stride :: stride])
@@ -65,6 +69,14 @@ class TensorRange:
         nonzero = int(np.count_nonzero(sample))
         self.nonzero += nonzero
         self.flushed += int(np.count_nonzero(sample <= HALF_TINY)) - (sample.size - nonzero)
+
+    def _average(self, values: NDArray[np.float32]) -> None:
+        if values.ndim != 4:
+            return
+        means = values.mean(axis=(0, 2, 3), dtype=np.float64)
+        self._frames += 1
+        # Running mean: frame n moves it by 1/n of what is between.
+        self.means = means if self.means is None else self.means + (means - self.means) / self._frames
 
     def _widen(self, largest: float) -> None:
         while largest >= self.limit:

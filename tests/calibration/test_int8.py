@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from safetrip_calibration.errors import GraphError
 from safetrip_calibration.fp16 import cast_graph
 from safetrip_calibration.graph import Graph
-from safetrip_calibration.int8 import LEVELS, MIN_SCALE, insert_qdq, quantize_weights
+from safetrip_calibration.int8 import LEVELS, MIN_SCALE, insert_qdq, output_shift, quantize_weights
 from safetrip_calibration.placement import place
 from safetrip_calibration.ranges import collect_ranges
 from safetrip_calibration.scales import Method, make_scales
@@ -104,6 +104,44 @@ def test_a_missing_scale_is_refused(model: ModelProto, scales: dict[str, float])
     graph = Graph(model)
     with pytest.raises(GraphError, match="image"):
         insert_qdq(graph, place(graph), {**scales, "image": float("nan")})
+
+
+@pytest.mark.parametrize("group", [1, 4, 16])
+def test_output_shift_is_what_rounding_really_does_to_the_mean(group: int) -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.normal(0, 1, (32, 16 // group, 1, 1)).astype(np.float32)
+    x = rng.uniform(0, 6, (1, 16, 20, 20)).astype(np.float32) * rng.uniform(0, 1, (1, 16, 1, 1)).astype(
+        np.float32
+    )
+    values, scales = quantize_weights(weights)
+    rounded = values * scales.reshape(-1, 1, 1, 1)
+
+    def mean_output(w: np.ndarray) -> np.ndarray:
+        inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(x.shape))]
+        outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+        node = helper.make_node("Conv", ["x", "w"], ["y"], group=group)
+        graph = helper.make_graph(
+            [node], "g", inputs, outputs, [numpy_helper.from_array(w.astype(np.float32), "w")]
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        return session.run(None, {"x": x})[0].mean(axis=(0, 2, 3))
+
+    expected = mean_output(rounded) - mean_output(weights)
+    np.testing.assert_allclose(output_shift(weights, x.mean(axis=(0, 2, 3))), expected, atol=1e-4)
+    assert np.abs(expected).max() > 1e-3
+
+
+def test_biases_are_corrected_and_shared_ones_are_not_mixed_up(
+    model: ModelProto, scales: dict[str, float]
+) -> None:
+    graph = Graph(model)
+    means = {"fine": np.full(16, 2.0)}
+    made = Graph(insert_qdq(graph, place(graph), scales, means))
+    shift = output_shift(graph.constant("expand.weight"), means["fine"])
+    corrected = made.constant(made.node("node_expand").input[2])
+    np.testing.assert_allclose(corrected, graph.constant("expand.bias") - shift, rtol=1e-6)
+    assert made.node("node_adapter").input[2] == "adapter.bias"
 
 
 @given(
