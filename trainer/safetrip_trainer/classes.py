@@ -8,7 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["CLASS_NAMES", "COLORS", "IGNORE", "NUM_CLASSES", "OBSTACLES", "SURFACES", "class_kind", "color_map"]
+from safetrip_sdk.manifest import ClassInfo
+
+__all__ = [
+    "CLASS_NAMES",
+    "COLORS",
+    "IGNORE",
+    "NUM_CLASSES",
+    "OBSTACLES",
+    "SURFACES",
+    "class_infos",
+    "class_kind",
+    "color_map",
+]
 
 IGNORE = 255
 """Label of an unlabelled pixel: it takes part in no loss and no metric."""
@@ -77,3 +89,8 @@ def color_map() -> np.ndarray:
     table = np.zeros((256, 3), dtype=np.uint8)
     table[:NUM_CLASSES] = COLORS
     return table
+
+
+def class_infos() -> tuple[ClassInfo, ...]:
+    """The 24 classes as a bundle's manifest lists them."""
+    return tuple(ClassInfo(name, COLORS[index], class_kind(index)) for index, name in enumerate(CLASS_NAMES))

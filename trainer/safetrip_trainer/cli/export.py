@@ -74,8 +74,8 @@ def _check_frames(prepared: Path | None, record: dict[str, Any]) -> Iterator[np.
     if prepared is None:
         from safetrip_trainer.synth import render_sequence
 
-        for scene in render_sequence(seed=0, n=_CHECK_FRAMES, size=(540, 960)):
-            yield scene.frame
+        for scene in render_sequence(0, _CHECK_FRAMES, size=(960, 540)):
+            yield scene.image
         return
     frames = PreparedFrames(prepared, "val")
     step = max(len(frames) // _CHECK_FRAMES, 1)

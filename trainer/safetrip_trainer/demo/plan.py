@@ -85,6 +85,7 @@ class DemoPlan:
         bundle, prepared, out = str(self.bundle), str(self.prepared), self.out
         checkpoint = str(out / "student" / "checkpoints" / "best.ckpt")
         teacher = str(out / "teacher" / "checkpoints" / "best.ckpt")
+        images = str(out / "scenes" / "Polygon" / "Polygon_0001")
         budget = str(Path(self._config("demo.yaml")).parents[1] / "benchmarks" / "budgets" / "demo.yaml")
 
         def trainer(title: str, *words: str) -> Step:
@@ -105,14 +106,13 @@ class DemoPlan:
                     "--json", str(out / "evaluate.json"), "--overlays", str(out / "overlays")),
             trainer("Export the deploy graph", "export", checkpoint, "--out", bundle, "--input-size", size,
                     "--note", LABEL),
-            trainer("Calibrate FP16", "calibrate", bundle, prepared, "--precision", "fp16"),
-            trainer("Calibrate INT8", "calibrate", bundle, prepared, "--precision", "int8"),
+            trainer("Calibrate FP16 and INT8", "calibrate", bundle, prepared, "--precision", "fp16,int8"),
             trainer("Build TensorRT-RTX engines", "build", bundle, "--target", "rtx", "--frame", "1080x1920"),
             trainer("Compare precisions and backends", "compare", bundle, prepared,
                     "--json", str(out / "compare.json")),
             robot("Run on a video", "run", bundle, "--source", str(self.video),
                   "--json", str(out / "run.jsonl"), "--video", str(out / "run.mp4")),
-            robot("Run on a folder of images", "run", bundle, "--source", str(out / "overlays" / "frames"),
+            robot("Run on a folder of images", "run", bundle, "--source", images,
                   "--json", str(out / "images.jsonl")),
             robot("Measure the latency", "bench", bundle, "--json", str(out / "bench.json")),
             robot("Check the bundle", "info", bundle),

@@ -12,8 +12,8 @@ import numpy as np
 
 from safetrip_sdk import __version__
 from safetrip_sdk.bundle import Bundle
-from safetrip_sdk.manifest import ClassInfo, InputSpec, Manifest, PrecisionInfo
-from safetrip_trainer.classes import CLASS_NAMES, COLORS, class_kind
+from safetrip_sdk.manifest import InputSpec, Manifest, PrecisionInfo
+from safetrip_trainer.classes import class_infos
 from safetrip_trainer.errors import ExportError
 from safetrip_trainer.export.graph import DeployGraph
 from safetrip_trainer.export.onnx_file import to_onnx
@@ -66,9 +66,7 @@ def _manifest(out: Path, size: tuple[int, int], training: dict[str, Any], check:
     }
     return Manifest(
         name=out.name.removesuffix(".bundle"),
-        classes=tuple(
-            ClassInfo(name, COLORS[index], class_kind(index)) for index, name in enumerate(CLASS_NAMES)
-        ),
+        classes=class_infos(),
         input=InputSpec(height=size[0], width=size[1]),
         max_depth=MAX_DEPTH,
         preprocessing={

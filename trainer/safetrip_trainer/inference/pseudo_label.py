@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
 from safetrip_trainer.data.files import write_atomic
+from safetrip_trainer.data.images import encode_png
 from safetrip_trainer.data.index import PreparedIndex, Sample
 from safetrip_trainer.errors import DatasetError
 from safetrip_trainer.model.preprocess import normalize, resize
@@ -86,7 +86,4 @@ def _label(
 
 def _write(index: PreparedIndex, sample: Sample, labels: np.ndarray, confidence: np.ndarray) -> None:
     for path, plane in zip(index.pseudo_paths(sample), (labels, confidence)):
-        ok, encoded = cv2.imencode(".png", plane)
-        if not ok:
-            raise DatasetError(f"{path}: the label image could not be encoded")
-        write_atomic(path, encoded.tobytes())
+        write_atomic(path, encode_png(plane))

@@ -1,0 +1,38 @@
+"""`trainer infer`: look at what a checkpoint or a bundle says."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from safetrip_trainer.cli.arguments import size
+
+__all__ = ["EPILOG", "HELP", "configure", "run"]
+
+HELP = "Predict an image, a folder or a video: overlays, class ids (8-bit PNG) and depth (16-bit PNG, mm)."
+EPILOG = """\
+examples:
+  trainer infer runs/hydranet/checkpoints/best.ckpt photo.jpg --out runs/infer
+  trainer infer sidewalk.bundle street.mp4 --out runs/infer --backend openvino"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("source", metavar="CKPT_OR_BUNDLE", type=Path, help="a checkpoint or a bundle")
+    parser.add_argument("image", metavar="IMAGE", help="image, folder, glob or video")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument(
+        "--input-size", type=size, metavar="HxW", help="for a checkpoint; default: as trained"
+    )
+    parser.add_argument("--backend", default="auto", help="for a bundle; default auto")
+    parser.add_argument("--precision", default="auto", help="for a bundle; default auto")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Predicts and says how much."""
+    from safetrip_trainer.inference.infer import infer
+    from safetrip_trainer.inference.predictor import open_predictor
+
+    with open_predictor(args.source, args.input_size, args.backend, args.precision) as predictor:
+        count = infer(predictor, args.image, args.out)
+    print(f"{count} frames -> {args.out}")
