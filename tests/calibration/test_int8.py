@@ -129,7 +129,8 @@ def test_output_shift_is_what_rounding_really_does_to_the_mean(group: int) -> No
 
     expected = mean_output(rounded) - mean_output(weights)
     np.testing.assert_allclose(output_shift(weights, x.mean(axis=(0, 2, 3))), expected, atol=1e-4)
-    assert np.abs(expected).max() > 1e-3
+    if group < 16:  # one weight a channel is its own scale, and nothing is rounded
+        assert np.abs(expected).max() > 1e-3
 
 
 def test_biases_are_corrected_and_shared_ones_are_not_mixed_up(
