@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from safetrip_sdk import atomic
-from safetrip_trainer.classes import IGNORE, SURFACES
+from safetrip_trainer.classes import IGNORE, NUM_CLASSES, SURFACES
 from safetrip_trainer.data.images import encode_png
 from safetrip_trainer.data.parallel import map_processes
 from safetrip_trainer.errors import DatasetError
@@ -29,6 +29,11 @@ __all__ = ["SynthOptions", "synthesize"]
 
 _KINDS = {"Surface": "Surface_{:03d}", "Polygon": "Polygon_{:04d}", "Depth": "Depth_{:03d}"}
 _SHARES = {"Surface": 0.4, "Polygon": 0.4, "Depth": 0.2}
+_ANNOTATED = {
+    "Surface": range(len(SURFACES)),
+    "Polygon": range(len(SURFACES), NUM_CLASSES),
+    "Depth": range(0),
+}
 _MIN_FOLDERS = 4
 _OWN_ENTRIES = frozenset({*_KINDS, "Truth", "synth.json"})
 
@@ -136,9 +141,8 @@ def _publish(temporary: Path, target: Path) -> None:
 
 def _render_folder(task: _Task) -> int:
     """Everything of one folder; depends on nothing but the task."""
-    walk = Walk(
-        (task.options.seed, list(_KINDS).index(task.kind), task.number), task.frames, task.options.size
-    )
+    seed = (task.options.seed, list(_KINDS).index(task.kind), task.number)
+    walk = Walk(seed, task.frames, task.options.size, wanted=_ANNOTATED[task.kind])
     folder = task.out / task.kind / task.name
     folder.mkdir(parents=True)
     (_render_stereo if task.kind == "Depth" else _render_annotated)(task, walk, folder)

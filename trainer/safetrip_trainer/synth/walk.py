@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from safetrip_trainer.classes import IGNORE, OBSTACLES, SURFACES
+from safetrip_trainer.classes import IGNORE, NUM_CLASSES
 from safetrip_trainer.synth.camera import Camera
 from safetrip_trainer.synth.furniture import FURNITURE, Rng, signboard
 from safetrip_trainer.synth.lens import Lens, make_light, make_sky
@@ -24,7 +24,7 @@ _BLOCK = 17.0
 """Metres of street in which every obstacle class stands at least once."""
 _VIEW = 45.0
 _VARIANTS = 2
-_TRIES = 4
+_TRIES = 6
 _LANES = {
     "wall": ("kiosk", "bench", "potted_plant", "power_controller", "scooter"),
     "kerb": ("tree_trunk", "pole", "bollard", "fire_hydrant", "traffic_light_controller", "motorcycle"),
@@ -54,10 +54,18 @@ class Frame:
 
 
 class Walk:
-    """A walk of `frames` images of `size` (width, height), `step` metres apart (None: drawn)."""
+    """A walk of `frames` images of `size` (width, height), `step` metres apart (None: drawn).
+
+    `wanted` class ids are to be seen in the first image, as far as a few arrangements allow.
+    """
 
     def __init__(
-        self, seed: int | tuple[int, ...], frames: int, size: tuple[int, int], step: float | None = None
+        self,
+        seed: int | tuple[int, ...],
+        frames: int,
+        size: tuple[int, int],
+        step: float | None = None,
+        wanted: Collection[int] = range(NUM_CLASSES),
     ) -> None:
         self.seed = (seed,) if isinstance(seed, int) else tuple(seed)
         self.size = size
@@ -76,10 +84,10 @@ class Walk:
         self.lens = Lens.draw(rng)
         # So that a texel of the near ground is about one pixel: sharp, and no more than is seen.
         self.materials = make_materials(rng, 768 if size[0] >= 1280 else 384 if size[0] >= 640 else 192)
-        self.street, self.things = self._furnish()
+        self.street, self.things = self._furnish(wanted)
 
-    def _furnish(self) -> tuple[Street, list[Thing]]:
-        """The first arrangement (of a few) in which the first image shows every class; else the best."""
+    def _furnish(self, wanted: Collection[int]) -> tuple[Street, list[Thing]]:
+        """The first arrangement (of a few) in which the first image shows all of `wanted`; else the best."""
         best: tuple[int, Street, list[Thing]] | None = None
         rng = np.random.default_rng([*self.seed, 4])
         facades = make_facades(rng)
@@ -89,15 +97,15 @@ class Walk:
             rng = np.random.default_rng([*self.seed, 1, attempt])
             street = make_street(rng, self.length, alley, facades)
             things = _arrange(rng, street, models, self.length, self.lateral)
-            seen = self._classes_seen(street, things)
+            seen = len(self._classes_seen(street, things) & set(wanted)) if wanted else 0
             if best is None or seen > best[0]:
                 best = seen, street, things
-            if seen == len(OBSTACLES) + len(SURFACES):
+            if seen == len(wanted):
                 break
         assert best is not None
         return best[1], best[2]
 
-    def _classes_seen(self, street: Street, things: list[Thing]) -> int:
+    def _classes_seen(self, street: Street, things: list[Thing]) -> set[int]:
         """Classes with more than a few pixels in a quick, small look from the start."""
         self.street, self.things = street, things
         full = self.camera(0)
@@ -116,7 +124,7 @@ class Walk:
         )
         labels = render(self.scene(full), small).labels
         counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)[:IGNORE]
-        return int((counts >= 8).sum())
+        return set(np.flatnonzero(counts >= 10).tolist())
 
     def camera(self, number: int) -> Camera:
         """Where the walker's camera is at an image: along the bend, swaying a little."""
