@@ -98,6 +98,10 @@ class Cuda:
 
     def _count(self) -> int:
         code, count = self._rt.cudaGetDeviceCount()
+        if int(code) in STICKY:
+            # Not this call's error, but what an earlier launch left behind.
+            self._reset(self._error("cudaGetDeviceCount", code))
+            code, count = self._rt.cudaGetDeviceCount()
         if int(code) != 0:
             self._rt.cudaGetLastError()
             raise BackendUnavailableError(
@@ -111,11 +115,14 @@ class Cuda:
             self.use()
             self.call("cudaFree", 0)
         except CudaError as error:
-            log.warning("resetting the GPU's context, which is broken: %s", error)
-            self._local = threading.local()
-            self.call("cudaDeviceReset")
+            self._reset(error)
             self.use()
             self.call("cudaFree", 0)
+
+    def _reset(self, error: CudaError) -> None:
+        log.warning("resetting the GPU's context, which is broken: %s", error)
+        self._local = threading.local()
+        self.call("cudaDeviceReset")
 
     def _attribute(self, attribute: Any) -> int:
         return int(self.call("cudaDeviceGetAttribute", attribute, self.device))

@@ -17,6 +17,7 @@ from safetrip_sdk.errors import (
     EngineError,
     FrameError,
     RuntimeClosedError,
+    SafetripError,
 )
 from safetrip_sdk.pipeline import Pipeline
 from safetrip_sdk.prediction import Prediction
@@ -290,21 +291,21 @@ def _require_some_backend(bundle: Bundle, options: RuntimeOptions) -> None:
 def _open_first(bundle: Bundle, options: RuntimeOptions, frame_size: FrameSize) -> tuple[Backend, str]:
     """The first backend, in its first precision, that opens; what was passed over is logged."""
     names = BACKENDS if options.backend == "auto" else (options.backend,)
-    reasons = []
+    errors: list[SafetripError] = []
     for name in names:
         found = probe(name, options.device)
         if not found.available:
-            reasons.append(found.reason)
+            errors.append(BackendUnavailableError(found.reason))
             continue
         for precision in _precisions(bundle, options):
             chosen = BackendOptions(frame_size, precision, options.wait, options.device, options.cpu)
             try:
                 return open_backend(name, bundle, chosen, options.build_if_missing), precision
             except (BackendUnavailableError, EngineError) as error:
-                if options.backend != "auto" and options.precision != "auto":
-                    raise
                 # A GPU that stays idle is worth a warning: the robot would be slow without a word.
                 log.warning("passing over %s %s: %s", name, precision, error)
-                reasons.append(str(error))
-    listing = "".join(f"\n  {reason}" for reason in reasons)
+                errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    listing = "".join(f"\n  {error}" for error in errors)
     raise BackendUnavailableError(f"{bundle.path}: nothing that was tried can run here:{listing}")

@@ -14,7 +14,7 @@ from safetrip_sdk.backends import BACKENDS, probe
 from safetrip_sdk.bundle import Bundle
 from safetrip_sdk.cli.options import add_runtime_options, frame_size, positive, runtime_options, write_json
 from safetrip_sdk.device import describe_device
-from safetrip_sdk.errors import BackendUnavailableError, EngineError
+from safetrip_sdk.errors import BackendUnavailableError, EngineError, SafetripError
 from safetrip_sdk.runtime import Runtime
 from safetrip_sdk.sources import open_source
 
@@ -49,29 +49,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure each combination asked for, print a table; BackendUnavailableError when none could run."""
+    """Measure each combination asked for and print a table; raises when none could run."""
     bundle = Bundle.open(args.bundle)
     frames = _frames(args)
-    results, refused = [], []
-    for backend in (
-        [name for name in BACKENDS if probe(name).available] if args.backend == "all" else [args.backend]
-    ):
-        names = list(bundle.manifest.precisions) if args.precision == "all" else [args.precision]
-        for precision in names:
-            options = {**runtime_options(args), "backend": backend, "precision": precision}
-            try:
-                results.append(measure(bundle, frames, args.frames, options))
-            except (BackendUnavailableError, EngineError) as error:
-                refused.append(f"{backend} {precision}: {error}")
-                continue
-            _print_row(results[-1], first=len(results) == 1)
-    for line in refused:
-        print(f"not measured: {line}", file=sys.stderr)
+    results: list[dict[str, Any]] = []
+    refused: list[SafetripError] = []
+    for backend, precision in _combinations(args, bundle):
+        options = {**runtime_options(args), "backend": backend, "precision": precision}
+        try:
+            results.append(measure(bundle, frames, args.frames, options))
+        except (BackendUnavailableError, EngineError) as error:
+            refused.append(error)
+            continue
+        _print_row(results[-1], first=len(results) == 1)
     if not results:
-        raise BackendUnavailableError(f"{args.bundle}: nothing could be measured")
+        raise refused[0]
+    for error in refused:
+        print(f"not measured: {error}", file=sys.stderr)
     report = {"bundle": bundle.manifest.name, "safetrip": __version__, "device": describe_device()}
-    write_json(args.json, {**report, "results": results, "not_measured": refused})
+    write_json(args.json, {**report, "results": results, "not_measured": [str(error) for error in refused]})
     return 0
+
+
+def _combinations(args: argparse.Namespace, bundle: Bundle) -> list[tuple[str, str]]:
+    """What to measure: (backend, precision)."""
+    backends = [args.backend]
+    if args.backend == "all":
+        backends = [name for name in BACKENDS if probe(name, args.device).available]
+    precisions = list(bundle.manifest.precisions) if args.precision == "all" else [args.precision]
+    return [(backend, precision) for backend in backends for precision in precisions]
 
 
 def _frames(args: argparse.Namespace) -> list[Any]:

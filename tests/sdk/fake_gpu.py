@@ -1,0 +1,394 @@
+"""A CUDA runtime and a TensorRT that run on the CPU, keep accounts, and fail on demand.
+
+The CUDA fake has real (host) memory behind its pointers, streams that run at once, captures that record, and
+graphs that replay, so that the code under test moves real bytes through the real sequence of calls.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import itertools
+import sys
+import threading
+import types
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.sdk.conftest import FRAME_SIZE, NET_SIZE
+
+ACQUIRING = {
+    "cudaMalloc": "cudaFree",
+    "cudaHostAlloc": "cudaFreeHost",
+    "cudaStreamCreateWithFlags": "cudaStreamDestroy",
+    "cudaEventCreateWithFlags": "cudaEventDestroy",
+    "cudaStreamEndCapture": "cudaGraphDestroy",
+    "cudaGraphInstantiate": "cudaGraphExecDestroy",
+}
+
+
+class Stream:
+    def __init__(self) -> None:
+        self.captured: list[Callable[[], None]] | None = None
+
+    def __int__(self) -> int:
+        return id(self)
+
+
+class Event:
+    """`at` is its time, `PENDING` between being recorded and being reached."""
+
+    PENDING = -1.0
+
+    def __init__(self, number: int) -> None:
+        # A slot makes its events in this order.
+        self.stage = ("begin", "upload", "compute", "end")[number % 4]
+        self.at = 0.0
+
+
+class FakeCuda(types.ModuleType):
+    """`cuda.bindings.runtime` as far as the SDK uses it.
+
+    Attributes:
+        calls: names of all calls, in order.
+        live: resource -> name of the call that frees it.
+        faults: what must never happen (a double free, the default stream).
+        fail_at: index of the call that fails, with `code`.
+        sticky: whether every later call fails, too.
+        hang: "upload", "compute" or "download": that stage and what follows never ends, until `gate` is set.
+    """
+
+    cudaStreamNonBlocking = 1
+    cudaEventDefault, cudaEventBlockingSync, cudaEventRecordExternal = 0, 1, 1
+    cudaHostAllocPortable, cudaHostAllocMapped = 1, 2
+    cudaMemcpyKind = types.SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
+    cudaStreamCaptureMode = types.SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
+    cudaDeviceAttr = types.SimpleNamespace(
+        cudaDevAttrComputeCapabilityMajor="major",
+        cudaDevAttrComputeCapabilityMinor="minor",
+        cudaDevAttrIntegrated="integrated",
+        cudaDevAttrCanMapHostMemory="map",
+    )
+
+    def __init__(self, integrated: bool = False) -> None:
+        super().__init__("runtime")
+        self.attributes = {"major": 8, "minor": 7, "integrated": int(integrated), "map": 1}
+        self.calls: list[str] = []
+        self.live: dict[Any, str] = {}
+        self.faults: list[str] = []
+        self.fail_at: int | None = None
+        self.fail_name: str | None = None
+        self.code = 2
+        self.sticky = False
+        self.broken = 0
+        self.hang: str | None = None
+        self.gate = threading.Event()
+        self._clock = itertools.count(1)
+        self._events = itertools.count()
+        self._memory: dict[int, Any] = {}
+        self._lock = threading.RLock()
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if not name.startswith("cuda") or not callable(value):
+            return value
+
+        def call(*args: Any) -> Any:
+            with self._lock:
+                result = self._account(name, value, args)
+            if self.hang is not None and name in ("cudaEventSynchronize", "cudaStreamSynchronize"):
+                self.gate.wait(30)
+            return result
+
+        return call
+
+    def _account(self, name: str, value: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        if name in ("cudaGetErrorName", "cudaGetErrorString"):
+            return value(*args)
+        if name == "cudaGetLastError":
+            return (self.broken,)
+        self.calls.append(name)
+        freed = name in ACQUIRING.values() and args[0] != 0
+        if freed and self.live.pop(args[0], None) != name:
+            self.faults.append(f"{name} of {args[0]!r}, which is not alive")
+        if self.broken and name != "cudaDeviceReset":
+            return (self.broken, None)
+        if len(self.calls) - 1 == self.fail_at or name == self.fail_name:
+            self.broken = self.code if self.sticky else 0
+            if name == "cudaStreamEndCapture":
+                args[0].captured = None
+            return (self.code, None)
+        if name in ("cudaEventQuery", "cudaEventElapsedTime"):
+            return value(*args)
+        result = value(*args)
+        results = result if isinstance(result, tuple) else (result,) if result is not None else ()
+        if name in ACQUIRING and results[0]:
+            self.live[results[0]] = ACQUIRING[name]
+        return (0, *results)
+
+    # --- device ---
+
+    def cudaGetErrorName(self, code: int) -> Any:
+        return 0, f"fakeError{int(code)}".encode()
+
+    def cudaGetErrorString(self, code: int) -> Any:
+        return 0, b"failed on demand"
+
+    def cudaGetLastError(self) -> None: ...
+
+    def cudaGetDeviceCount(self) -> int:
+        return 1
+
+    def cudaSetDevice(self, device: int) -> None: ...
+
+    def cudaDeviceReset(self) -> None:
+        self.broken = 0
+        self.live.clear()
+
+    def cudaDriverGetVersion(self) -> int:
+        return 12060
+
+    def cudaDeviceGetAttribute(self, attribute: str, device: int) -> int:
+        return self.attributes[attribute]
+
+    def cudaGetDeviceProperties(self, device: int) -> Any:
+        return types.SimpleNamespace(name=b"Fake GPU")
+
+    # --- memory ---
+
+    def _allocate(self, nbytes: int) -> int:
+        memory = (ctypes.c_uint8 * (nbytes + 256))()
+        pointer = -(-ctypes.addressof(memory) // 256) * 256
+        self._memory[pointer] = memory
+        return pointer
+
+    def cudaMalloc(self, nbytes: int) -> int:
+        return self._allocate(nbytes)
+
+    def cudaHostAlloc(self, nbytes: int, flags: int) -> int:
+        return self._allocate(nbytes)
+
+    def cudaHostGetDevicePointer(self, pointer: int, flags: int) -> int:
+        return pointer
+
+    # Freed memory stays mapped here: a late read by the code under test is caught by the accounts.
+    def cudaFree(self, pointer: int) -> None: ...
+
+    def cudaFreeHost(self, pointer: int) -> None: ...
+
+    # --- streams, events, graphs ---
+
+    def submit(self, stream: Any, stage: str, work: Callable[[], None]) -> None:
+        """Put work on a stream: run, recorded by a capture, or lost because the device hangs."""
+        if not isinstance(stream, Stream):
+            self.faults.append(f"work on {stream!r}, which is no stream of ours")
+            return
+        if stream.captured is not None:
+            stream.captured.append(lambda: self._perform(stage, work))
+        else:
+            self._perform(stage, work)
+
+    def _perform(self, stage: str, work: Callable[[], None]) -> None:
+        order = ("begin", "upload", "compute", "download", "end")
+        if self.hang is None or order.index(stage) < order.index(self.hang):
+            work()
+
+    def stream_of(self, handle: int) -> Stream | None:
+        return next((item for item in self.live if isinstance(item, Stream) and int(item) == handle), None)
+
+    def cudaStreamCreateWithFlags(self, flags: int) -> Stream:
+        return Stream()
+
+    def cudaStreamDestroy(self, stream: Stream) -> None: ...
+
+    def cudaStreamSynchronize(self, stream: Stream) -> None: ...
+
+    def cudaEventCreateWithFlags(self, flags: int) -> Event:
+        return Event(next(self._events))
+
+    def cudaEventDestroy(self, event: Event) -> None: ...
+
+    def _mark(self, event: Event) -> None:
+        event.at = float(next(self._clock))
+
+    def cudaEventRecord(self, event: Event, stream: Stream) -> None:
+        event.at = Event.PENDING
+        self.submit(stream, event.stage, lambda: self._mark(event))
+
+    def cudaEventRecordWithFlags(self, event: Event, stream: Stream, flags: int) -> None:
+        # In a capture: the graph records the event anew each time, and until then it keeps its old time.
+        self.submit(stream, event.stage, lambda: self._mark(event))
+
+    def cudaEventSynchronize(self, event: Event) -> None: ...
+
+    def cudaEventQuery(self, event: Event) -> Any:
+        return (600,) if event.at == Event.PENDING else (0,)
+
+    def cudaEventElapsedTime(self, first: Event, second: Event) -> Any:
+        if Event.PENDING in (first.at, second.at):
+            return 600, None
+        return 0, second.at - first.at
+
+    def cudaMemcpyAsync(self, target: int, source: int, nbytes: int, kind: int, stream: Stream) -> None:
+        stage = "upload" if kind == 1 else "download"
+        self.submit(stream, stage, lambda: ctypes.memmove(target, source, nbytes) and None)
+
+    def cudaStreamBeginCapture(self, stream: Stream, mode: int) -> None:
+        stream.captured = []
+
+    def cudaStreamEndCapture(self, stream: Stream) -> Any:
+        work, stream.captured = stream.captured, None
+        return _Graph(work or [])
+
+    def cudaGraphDestroy(self, graph: Any) -> None: ...
+
+    def cudaGraphInstantiate(self, graph: _Graph, flags: int) -> _Graph:
+        return _Graph(graph.work)
+
+    def cudaGraphExecDestroy(self, graph: Any) -> None: ...
+
+    def cudaGraphLaunch(self, graph: _Graph, stream: Stream) -> None:
+        for work in graph.work:
+            work()
+
+
+class _Graph:
+    def __init__(self, work: list[Callable[[], None]]) -> None:
+        self.work = work
+
+
+def view(pointer: int, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """An array over fake device memory."""
+    nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_uint8 * nbytes).from_address(pointer), dtype).reshape(shape)
+
+
+class FakeTensorRt(types.ModuleType):
+    """`tensorrt` as far as the SDK uses it to run engines; computes the frame's corner as label and depth.
+
+    Attributes:
+        refuse: the call that fails, as the library does: None or False, and a line in the log.
+        open: objects made and not yet dropped, by kind.
+    """
+
+    __version__ = "10.3.0"
+
+    class ILogger:
+        class Severity(enum.Enum):
+            INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+        def __init__(self) -> None: ...
+
+    TensorIOMode = enum.Enum("TensorIOMode", "INPUT OUTPUT")
+
+    def __init__(self, cuda: FakeCuda) -> None:
+        super().__init__("tensorrt")
+        self.cuda = cuda
+        self.refuse: str | None = None
+        self.counts: Counter[str] = Counter()
+        self.shapes = {
+            "frame": (1, *FRAME_SIZE, 3),
+            "labels": (1, *NET_SIZE),
+            "depth": (1, *NET_SIZE),
+        }
+        module = self
+
+        class Runtime:
+            engine_host_code_allowed = False
+
+            def __init__(self, logger: Any) -> None:
+                self.logger = logger
+                module.counts["runtime"] += 1
+
+            def deserialize_cuda_engine(self, plan: bytes) -> Any:
+                assert not self.engine_host_code_allowed
+                if module._refused("deserialize", self.logger) or plan != b"fake plan":
+                    return None
+                return Engine(module, self.logger)
+
+        self.Runtime = Runtime
+
+    def nptype(self, dtype: Any) -> Any:
+        return dtype
+
+    def _refused(self, call: str, logger: Any) -> bool:
+        if self.refuse != call:
+            return False
+        logger.log(self.ILogger.Severity.ERROR, f"fake reason for {call}")
+        return True
+
+
+class Engine:
+    num_io_tensors = 3
+
+    def __init__(self, module: FakeTensorRt, logger: Any) -> None:
+        self.module = module
+        self.logger = logger
+
+    def get_tensor_name(self, index: int) -> str:
+        return ("frame", "labels", "depth")[index]
+
+    def get_tensor_mode(self, name: str) -> Any:
+        mode = self.module.TensorIOMode
+        return mode.INPUT if name == "frame" else mode.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return np.float32 if name == "depth" else np.uint8
+
+    def get_tensor_shape(self, name: str) -> Any:
+        return (1, -1, -1, 3) if name == "frame" else self.module.shapes[name]
+
+    def get_tensor_profile_shape(self, name: str, profile: int) -> Any:
+        return [self.module.shapes[name]] * 3
+
+    def create_execution_context(self) -> Any:
+        if self.module._refused("context", self.logger):
+            return None
+        return Context(self.module, self.logger)
+
+
+class Context:
+    def __init__(self, module: FakeTensorRt, logger: Any) -> None:
+        self.module = module
+        self.logger = logger
+        self.addresses: dict[str, int] = {}
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        return not self.module._refused("shape", self.logger)
+
+    def set_tensor_address(self, name: str, pointer: int) -> bool:
+        if pointer % 256:
+            self.module.cuda.faults.append(f"{name} at {pointer}, not 256-byte aligned")
+        self.addresses[name] = pointer
+        return not self.module._refused("address", self.logger)
+
+    def execute_async_v3(self, handle: int) -> bool:
+        if self.module._refused("enqueue", self.logger):
+            return False
+        self.module.cuda.submit(self.module.cuda.stream_of(handle), "compute", self._compute)
+        return True
+
+    def _compute(self) -> None:
+        shapes = self.module.shapes
+        corner = view(self.addresses["frame"], shapes["frame"], np.uint8)[0, 0, 0, 0]
+        view(self.addresses["labels"], shapes["labels"], np.uint8)[:] = corner
+        view(self.addresses["depth"], shapes["depth"], np.float32)[:] = corner / 10
+
+
+def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> FakeTensorRt:
+    """Put both where the SDK imports them from."""
+    bindings, top = types.ModuleType("cuda.bindings"), types.ModuleType("cuda")
+    bindings.runtime, top.bindings = cuda, bindings  # type: ignore[attr-defined]
+    trt = FakeTensorRt(cuda)
+    for name, module in (
+        ("cuda", top),
+        ("cuda.bindings", bindings),
+        ("cuda.bindings.runtime", cuda),
+        ("tensorrt", trt),
+    ):
+        monkeypatch.setitem(sys.modules, name, module)
+    return trt
