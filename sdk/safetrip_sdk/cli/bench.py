@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
         _print_row(results[-1], first=len(results) == 1)
     if not results:
         raise refused[0]
-    for error in refused:
-        print(f"not measured: {error}", file=sys.stderr)
+    for reason in refused:
+        print(f"not measured: {reason}", file=sys.stderr)
     report = {"bundle": bundle.manifest.name, "safetrip": __version__, "device": describe_device()}
     write_json(args.json, {**report, "results": results, "not_measured": [str(error) for error in refused]})
     return 0
