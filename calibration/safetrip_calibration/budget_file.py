@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from safetrip_calibration.device_profile import DeviceProfile, load_profile
 from safetrip_calibration.errors import BudgetFileError
 from safetrip_calibration.schema import Key, read_yaml
 from safetrip_sdk.manifest import PRECISIONS
 
-__all__ = ["Budget", "load_budget"]
+__all__ = ["Budget", "load_budget", "load_budget_profile"]
 
 _BACKENDS = ("auto", "tensorrt", "tensorrt_rtx", "openvino", "onnxruntime")
 _ABOVE_0 = Key("number", low=1e-6)
@@ -90,3 +91,15 @@ def load_budget(path: Path) -> Budget:
     if not raw["latency_ms"]:
         raise BudgetFileError(f"{path}: key latency_ms: want at least one of p50, p95, p99")
     return Budget(**{**raw, "frame_size": (int(match[1]), int(match[2]))})
+
+
+def load_budget_profile(path: Path, budget: Budget) -> DeviceProfile:
+    """The profile of the budget's device, from the folder `devices` beside the budget file's own.
+
+    Raises:
+        BudgetFileError: the budget names no profile.
+        ProfileError: the profile cannot be read.
+    """
+    if budget.profile is None:
+        raise BudgetFileError(f"{path}: key profile is missing: a prediction needs a device profile's name")
+    return load_profile(path.absolute().parent.parent / "devices" / f"{budget.profile}.yaml")

@@ -5,7 +5,6 @@ Frames are streamed: each is read once, goes through every runner, and only sums
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -16,23 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 from polygraphy.backend.base import BaseRunner
 
-from safetrip_calibration.accuracy import DepthError, LabelOverlap, to_size
 from safetrip_calibration.errors import CalibrationError
 from safetrip_calibration.frames import FramesDigest, FrameSet, LabelledFrame, require_frames
 from safetrip_calibration.ranges import Progress
 from safetrip_calibration.runners import RUNTIME_BACKENDS, make_runner, quiet
+from safetrip_calibration.scoring import Score, score_metrics
 from safetrip_calibration.thresholds import Thresholds, load_thresholds
 from safetrip_sdk.backends import probe
 from safetrip_sdk.bundle import Bundle
 from safetrip_sdk.errors import BackendUnavailableError, EngineError
-from safetrip_sdk.manifest import Manifest, PrecisionInfo
+from safetrip_sdk.manifest import PrecisionInfo
 
 __all__ = ["BACKENDS", "REFERENCE", "Candidate", "Comparison", "compare"]
 
 BACKENDS = ("onnxruntime", *RUNTIME_BACKENDS)
 REFERENCE = ("fp32", "onnxruntime")
-
-Outputs = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -130,7 +127,7 @@ def compare(
     with ExitStack() as stack:
         first = frames[0].frame
         runners = _activate(stack, bundle, pairs, first, unavailable)
-        scores = {pair: _Score(bundle.manifest) for pair in runners}
+        scores = {pair: Score(bundle.manifest) for pair in runners}
         digest = FramesDigest()
         for done, item in enumerate(_stream(frames)):
             digest.update(item)
@@ -196,7 +193,7 @@ def _feed(
     item: LabelledFrame,
     input_name: str,
     runners: Mapping[tuple[str, str], BaseRunner],
-    scores: Mapping[tuple[str, str], _Score],
+    scores: Mapping[tuple[str, str], Score],
 ) -> None:
     feed = {input_name: np.ascontiguousarray(item.frame)[None]}
     # A runner may reuse its output memory at its next call: nothing of this frame is kept until then.
@@ -206,82 +203,9 @@ def _feed(
         scores[pair].update(item, outputs, reference)
 
 
-class _Score:
-    """Sums of one runner over the frames."""
-
-    def __init__(self, manifest: Manifest) -> None:
-        classes, deepest = len(manifest.classes), manifest.max_depth
-        self.truth = LabelOverlap(classes)
-        self.to_fp32 = LabelOverlap(classes)
-        self.depth = DepthError(max_depth=deepest)
-        self.depth_to_fp32 = DepthError(max_depth=math.inf)
-        self.worst = ("", 2.0)
-        self.worst_depth = ("", -1.0)
-
-    def update(self, item: LabelledFrame, outputs: Outputs, reference: Outputs) -> None:
-        labels, depth = outputs["labels"][0], outputs["depth"][0]
-        size = (labels.shape[0], labels.shape[1])
-        agreement = self.to_fp32.update(labels, reference["labels"][0])
-        if agreement < self.worst[1]:
-            self.worst = (item.name, agreement)
-        frame_error = DepthError(max_depth=math.inf)
-        frame_error.update(depth, reference["depth"][0])
-        self.depth_to_fp32.update(depth, reference["depth"][0])
-        if (frame_error.abs_rel or 0.0) > self.worst_depth[1]:
-            self.worst_depth = (item.name, frame_error.abs_rel or 0.0)
-        if item.labels is not None:
-            self.truth.update(labels, to_size(item.labels, size).astype(np.uint8))
-        if item.depth is not None:
-            self.depth.update(depth, to_size(item.depth, size).astype(np.float32))
-
-
-def _metrics(score: _Score, reference: _Score, names: Sequence[str], min_share: float) -> dict[str, Any]:
-    """Figures of one candidate; `None` where the frames have no truth for one. Points are hundredths."""
-    metrics: dict[str, Any] = {
-        "label_agreement": score.to_fp32.agreement,
-        "miou_to_fp32": score.to_fp32.miou,
-        "depth_error_to_fp32": score.depth_to_fp32.abs_rel,
-        "worst_frame": {"name": score.worst[0], "label_agreement": score.worst[1]},
-        "worst_depth_frame": {"name": score.worst_depth[0], "depth_error_to_fp32": score.worst_depth[1]},
-        "miou": score.truth.miou,
-        "depth_abs_rel": score.depth.abs_rel,
-        "depth_rmse": score.depth.rmse,
-        "delta1": score.depth.delta1,
-        "miou_drop": _drop(reference.truth.miou, score.truth.miou),
-        "delta1_drop": _drop(reference.depth.delta1, score.depth.delta1),
-        "depth_abs_rel_rise": None,
-        **_class_metrics(score, reference, names, min_share),
-    }
-    if score.depth.abs_rel is not None and reference.depth.abs_rel:
-        metrics["depth_abs_rel_rise"] = 100.0 * (score.depth.abs_rel / reference.depth.abs_rel - 1.0)
-    return metrics
-
-
-def _class_metrics(
-    score: _Score, reference: _Score, names: Sequence[str], min_share: float
-) -> dict[str, Any]:
-    iou, before = score.truth.iou(), reference.truth.iou()
-    drops = 100.0 * (before - iou)
-    judged = (reference.truth.shares() >= min_share) & ~np.isnan(drops)
-    result: dict[str, Any] = {
-        "class_iou": {name: float(value) for name, value in zip(names, iou) if not np.isnan(value)},
-        "class_iou_change": {name: float(-value) for name, value in zip(names, drops) if not np.isnan(value)},
-        "class_iou_drop": None,
-        "worst_class": None,
-    }
-    if judged.any():
-        worst = int(np.where(judged, drops, -np.inf).argmax())
-        result.update(class_iou_drop=float(drops[worst]), worst_class=names[worst])
-    return result
-
-
-def _drop(before: float | None, now: float | None) -> float | None:
-    return None if before is None or now is None else 100.0 * (before - now)
-
-
 def _judge(
     bundle: Bundle,
-    scores: Mapping[tuple[str, str], _Score],
+    scores: Mapping[tuple[str, str], Score],
     thresholds: Thresholds,
     unavailable: dict[str, str],
     count: int,
@@ -290,7 +214,7 @@ def _judge(
     names = bundle.manifest.class_names
     candidates = []
     for (precision, backend), score in scores.items():
-        metrics = _metrics(score, scores[REFERENCE], names, thresholds.min_class_share)
+        metrics = score_metrics(score, scores[REFERENCE], names, thresholds.min_class_share)
         crossed = thresholds.limits(precision).violations(metrics)
         candidates.append(Candidate(precision, backend, metrics, tuple(crossed)))
     return Comparison(candidates[0], tuple(candidates[1:]), unavailable, count, sha256, names)

@@ -1,9 +1,9 @@
 """Explicit Q/DQ: the plan of `placement` and the scales of `scales` written into the graph.
 
 Rounding the weights shifts a convolution's mean output by (W_q - W) E[x], which adds up over eighty layers
-and shows in metric depth first. The shift is known, so it is taken out of the bias (Nagel et al. 2019, "Data-Free
-Quantization Through Weight Equalization and Bias Correction", section 4.2, with E[x] from the calibration
-frames). The bias itself stays float: TensorRT refuses integer ones.
+and shows in metric depth first. The shift is known, so it is taken out of the bias (Nagel et al. 2019,
+"Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.2, with E[x] from the
+calibration frames). The bias itself stays float: TensorRT refuses integer ones.
 """
 
 from __future__ import annotations

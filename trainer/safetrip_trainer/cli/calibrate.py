@@ -12,9 +12,14 @@ EPILOG = """\
 examples:
   trainer calibrate sidewalk.bundle data/prepared --precision fp16,int8
   trainer calibrate sidewalk.bundle data/prepared --precision int8 --method entropy --count 1000
+  trainer calibrate sidewalk.bundle data/prepared --precision mixed --budget benchmarks/budgets/h100.yaml
 
 Methods: minmax, percentile:99.999, mse, entropy. The frames used and their hash go into the manifest.
 Interrupted, the bundle is what it was.
+
+mixed tries each block of the net alone in INT8, then searches the cheapest assignment of INT8 and FP16 that
+keeps the accuracy limits and the budget's p50, predicted for the budget's device. Report and plot go into
+X.bundle.cache/. Exit status 1 when no assignment keeps both.
 """
 
 
@@ -22,18 +27,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("bundle", type=Path, metavar="X.bundle", help="holds fp32; of `trainer export`")
     parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared set; of `trainer prepare`")
-    parser.add_argument("--precision", default="int8", help="fp16, int8 or both as fp16,int8 (int8)")
+    parser.add_argument("--precision", default="int8", help="fp16, int8, both as fp16,int8, or mixed (int8)")
     parser.add_argument("--method", default=None, help="how activations' ranges are chosen")
     parser.add_argument("--count", type=int, default=500, help="frames to use at most (500)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of frames (0)")
     parser.add_argument(
         "--split", default="train", help="part of the prepared set that frames come from (train)"
     )
+    mixed = parser.add_argument_group("mixed")
+    mixed.add_argument(
+        "--budget",
+        type=Path,
+        default=Path("benchmarks/budgets/jetson-orin-nano-15w.yaml"),
+        metavar="FILE",
+        help="device, frame size and p50 (%(default)s); its profile is read from ../devices beside it",
+    )
+    mixed.add_argument("--thresholds", type=Path, metavar="FILE", help="accuracy limits (the package's own)")
+    mixed.add_argument("--judge-split", default="val", help="part of the set that trials are judged on (val)")
+    mixed.add_argument("--judge-count", type=int, default=48, help="frames that they are judged on (48)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was done to FILE")
 
 
-def run(args: argparse.Namespace) -> int | None:
+def run(args: argparse.Namespace) -> int:
     """Calibrate and say what was made, what stayed in float, and why."""
+    return _run_mixed(args) if args.precision == "mixed" else _run_plain(args)
+
+
+def _run_plain(args: argparse.Namespace) -> int:
     from safetrip_calibration.calibrate import DEFAULT_METHOD, calibrate
     from safetrip_trainer.cli.progress import bar
     from safetrip_trainer.data.files import write_json
@@ -59,4 +79,35 @@ def run(args: argparse.Namespace) -> int | None:
         print(f"FP32: {node}: {reason}")
     if args.json:
         write_json(args.json, result.to_dict())
-    return None
+    return 0
+
+
+def _run_mixed(args: argparse.Namespace) -> int:
+    from safetrip_calibration.budget_file import load_budget, load_budget_profile
+    from safetrip_calibration.calibrate import DEFAULT_METHOD
+    from safetrip_calibration.mixed import MixedOptions, calibrate_mixed
+    from safetrip_calibration.thresholds import load_thresholds
+    from safetrip_trainer.cli.progress import bar
+    from safetrip_trainer.data.files import read_json, write_json
+    from safetrip_trainer.data.frames import PreparedFrames
+
+    budget = load_budget(args.budget)
+    options = MixedOptions(
+        profile=load_budget_profile(args.budget, budget),
+        frame_size=budget.frame_size,
+        latency_ms=budget.latency_ms.get("p50"),
+        thresholds=load_thresholds(args.thresholds),
+        evaluation_count=args.judge_count,
+        method=args.method or DEFAULT_METHOD,
+        count=args.count,
+        seed=args.seed,
+    )
+    calibration = PreparedFrames(args.prepared, args.split)
+    judged = PreparedFrames(args.prepared, args.judge_split)
+    with bar("step") as progress:
+        result = calibrate_mixed(args.bundle, calibration, judged, options, progress)
+    print(result.message)
+    print(f"report: {result.report}, {result.report.with_suffix('.png')}")
+    if args.json:
+        write_json(args.json, read_json(result.report))
+    return 0 if result.feasible else 1

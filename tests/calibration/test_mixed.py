@@ -1,0 +1,109 @@
+"""Mixed precision on the small net: searched, written, reported, resumed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from onnx import ModelProto
+
+from safetrip_calibration.blocks import find_blocks
+from safetrip_calibration.evaluator import Evaluator
+from safetrip_calibration.graph import Graph, load
+from safetrip_calibration.mixed import MixedOptions, calibrate_mixed
+from safetrip_calibration.thresholds import Limits, Thresholds
+from safetrip_sdk.bundle import Bundle
+from tests.calibration.nets import Scenes
+from tests.calibration.test_roofline import DEVICE
+
+OPTIONS = MixedOptions(
+    profile=DEVICE,
+    frame_size=(120, 160),
+    thresholds=Thresholds({"mixed": Limits(label_agreement=0.97)}),
+    evaluation_count=3,
+    count=3,
+)
+
+
+def int8_convolutions(bundle: Path, precision: str) -> set[str]:
+    graph = Graph(load(Bundle.open(bundle).read(f"model.{precision}.onnx")))
+    return {
+        node.name
+        for node in graph.nodes
+        if node.op_type == "Conv" and graph.producer[node.input[0]].op_type == "DequantizeLinear"
+    }
+
+
+def test_blocks_cover_what_can_be_quantised_once(model: ModelProto) -> None:
+    blocks = find_blocks(Graph(model))
+    nodes = [node for members in blocks.values() for node in members]
+    assert len(nodes) == len(set(nodes))
+    assert blocks["project"] == ("node_project", "node_residual")
+    assert blocks["crp"] == ("node_pool", "node_crp", "node_crp.sum")
+    assert "node_logits" not in nodes
+
+
+def test_search_writes_model_report_and_plot_and_goes_on_where_it_was(bundle: Path) -> None:
+    frames = Scenes(6)
+    result = calibrate_mixed(bundle, frames, frames, OPTIONS)
+    assert result.feasible
+    assert result.chosen is not None
+    assert result.chosen.strain <= 1.0
+    manifest = Bundle.open(bundle).manifest
+    record = manifest.calibration["precisions"]["mixed"]
+    in_float = {block for block, precision in record["assignment"].items() if precision == "fp16"}
+    assert in_float == set(result.chosen.in_float)
+    blocks = find_blocks(Graph(load(Bundle.open(bundle).read("model.fp32.onnx"))))
+    kept = {node for block in in_float for node in blocks[block]}
+    found = int8_convolutions(bundle, "mixed")
+    assert found
+    assert not found & kept
+    report = json.loads(result.report.read_text())
+    assert set(report["sensitivity"]) == set(blocks)
+    assert report["front"][0]["latency_ms"] <= report["front"][-1]["latency_ms"]
+    assert result.report.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+    steps: list[str] = []
+    again = calibrate_mixed(bundle, frames, frames, OPTIONS, lambda done, total, what: steps.append(what))
+    assert again.chosen == result.chosen
+
+
+def test_an_interrupted_search_keeps_its_trials(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = Scenes(6)
+    calls = []
+    judge = Evaluator.__call__
+
+    def counting(self: Evaluator, model: ModelProto) -> dict:
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return judge(self, model)
+
+    monkeypatch.setattr(Evaluator, "__call__", counting)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate_mixed(bundle, frames, frames, OPTIONS)
+    (file,) = (bundle.parent / "toy.bundle.cache").glob("trials-*.json")
+    assert len(json.loads(file.read_text())) == 4
+    assert "mixed" not in Bundle.open(bundle).manifest.precisions
+    calibrate_mixed(bundle, frames, frames, OPTIONS)
+    # The four that were done are not done again: 12 blocks, all INT8, all float and the search's own.
+    assert len(calls) - 5 == len(json.loads(file.read_text())) - 4
+
+
+def test_a_latency_that_cannot_be_kept_is_said_with_the_next_step(bundle: Path) -> None:
+    frames = Scenes(6)
+    result = calibrate_mixed(bundle, frames, frames, replace(OPTIONS, latency_ms=1e-6))
+    assert not result.feasible
+    assert "above 1e-06 ms" in result.message
+    assert "quantisation-aware training" in result.message
+
+
+def test_accuracy_that_cannot_be_kept_leaves_the_bundle_alone(bundle: Path) -> None:
+    frames = Scenes(6)
+    impossible = Thresholds({"mixed": Limits(depth_error_to_fp32=1e-9)})
+    result = calibrate_mixed(bundle, frames, frames, replace(OPTIONS, thresholds=impossible))
+    assert result.chosen is None
+    assert "no assignment keeps the accuracy limits" in result.message
+    assert "mixed" not in Bundle.open(bundle).manifest.precisions
