@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from safetrip_calibration.compare import Comparison
+    from safetrip_calibration.frames import SelectedFrames
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -13,6 +18,8 @@ examples:
   trainer compare sidewalk.bundle data/prepared --json runs/compare.json
   trainer compare sidewalk.bundle data/prepared --precisions int8 --backends openvino --count 50
   trainer compare sidewalk.bundle data/prepared --thresholds strict.yaml --out runs/compare
+  trainer compare sidewalk.bundle data/prepared --bisect int8 --tolerance 0.1
+  polygraphy run model.onnx --onnxrt --load-inputs runs/compare/inputs.json      replays what --out saved
 
 Figures and verdicts go into the bundle's manifest. Exit status 1 when a limit is crossed.
 """
@@ -28,6 +35,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precisions", type=_names, default=None, metavar="A,B", help="(all in the bundle)")
     parser.add_argument("--backends", type=_names, default=None, metavar="A,B", help="(all that run here)")
     parser.add_argument("--thresholds", type=Path, metavar="FILE", help="limits (the package's own)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="save worst frames and inputs to replay")
+    parser.add_argument(
+        "--bisect",
+        metavar="PRECISION",
+        help="find the first tensor that leaves FP32 by more than --tolerance",
+    )
+    parser.add_argument("--tolerance", type=float, default=0.1, help="relative error of a tensor (0.1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
 
 
@@ -47,10 +61,54 @@ def run(args: argparse.Namespace) -> int:
 
     frames = PreparedFrames(args.prepared, args.split)
     chosen = select_frames(frames, len(frames) if args.count is None else args.count, args.seed)
+    if args.bisect:
+        return _bisect(args, chosen)
     thresholds = load_thresholds(args.thresholds)
     with bar() as progress:
         result = compare(args.bundle, chosen, args.precisions, args.backends, thresholds, progress)
     print(comparison_table(result))
     if args.json:
         write_json(args.json, result.to_dict())
+    if args.out:
+        _save_evidence(args, chosen, result)
     return 0 if result.accepted else 1
+
+
+def _save_evidence(args: argparse.Namespace, frames: SelectedFrames, result: Comparison) -> None:
+    from safetrip_calibration.evidence import save_inputs, save_worst_frames
+
+    for name, path in save_worst_frames(args.bundle, frames, result, args.out).items():
+        print(f"worst frame of {name}: {path}")
+    worst = {item.metrics["worst_frame"]["name"] for item in result.candidates}
+    save_inputs(frames, [frames.names.index(name) for name in sorted(worst)], args.out / "inputs.json")
+    print(f"inputs: {args.out / 'inputs.json'}")
+
+
+def _bisect(args: argparse.Namespace, frames: SelectedFrames) -> int:
+    from dataclasses import asdict
+
+    from safetrip_calibration.bisect import divergences, first_divergence
+    from safetrip_calibration.errors import CalibrationError
+    from safetrip_calibration.graph import load
+    from safetrip_sdk.bundle import Bundle
+    from safetrip_trainer.data.files import write_json
+
+    bundle = Bundle.open(args.bundle)
+    there = bundle.manifest.precisions
+    for name in ("fp32", args.bisect):
+        if name not in there:
+            raise CalibrationError(f"{args.bundle}: holds no {name} model; it has {', '.join(there)}")
+    models = [load(bundle.read(there[name].file)) for name in ("fp32", args.bisect)]
+    items = divergences(models[0], models[1], frames[0])
+    for item in items:
+        print(f"{item.error:10.2e}  {item.op_type:8s}  {item.node}")
+    found = first_divergence(items, args.tolerance)
+    if found is None:
+        print(f"no tensor of {args.bisect} leaves FP32 by more than {args.tolerance:g}")
+    else:
+        print(
+            f"first beyond {args.tolerance:g}: tensor {found.tensor}, made by {found.node}: {found.error:.3g}"
+        )
+    if args.json:
+        write_json(args.json, [asdict(item) for item in items])
+    return 0

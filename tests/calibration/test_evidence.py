@@ -1,0 +1,91 @@
+"""Worst frames as pictures, inputs that polygraphy replays, and the first tensor that diverges."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from onnx import ModelProto, numpy_helper
+
+from safetrip_calibration.bisect import divergences, first_divergence
+from safetrip_calibration.calibrate import calibrate
+from safetrip_calibration.compare import compare
+from safetrip_calibration.evidence import save_inputs, save_worst_frames
+from safetrip_calibration.fp16 import cast_graph
+from safetrip_calibration.graph import load
+from safetrip_calibration.thresholds import Thresholds
+from safetrip_sdk.bundle import Bundle
+from tests.calibration.nets import SIZE, Scenes
+
+
+@pytest.fixture
+def quantised(bundle: Path, scenes: Scenes) -> Path:
+    calibrate(bundle, scenes, "int8", count=3)
+    return bundle
+
+
+def test_worst_frames_are_drawn_side_by_side(quantised: Path, tmp_path: Path) -> None:
+    frames = Scenes(4)
+    result = compare(quantised, frames, ["int8"], ["onnxruntime"], thresholds=Thresholds({}), write=False)
+    written = save_worst_frames(quantised, frames, result, tmp_path / "worst")
+    picture = cv2.imread(str(written["int8 onnxruntime"]))
+    (h, w) = SIZE
+    assert picture.shape == (2 * (h + 4), 4 * w + 12, 3)
+    changed = picture[h + 4 : 2 * h + 4, :w]
+    worst = result.candidates[0].metrics["worst_frame"]["label_agreement"]
+    assert (changed == 255).mean() == pytest.approx(1 - worst, abs=1e-6)
+
+
+def test_saved_inputs_replay_with_polygraphy_itself(quantised: Path, tmp_path: Path) -> None:
+    save_inputs(Scenes(3), [0, 2], tmp_path / "inputs.json")
+    command = [
+        str(Path(sys.executable).with_name("polygraphy")),
+        "run",
+        str(quantised / "model.int8.onnx"),
+        "--onnxrt",
+    ]
+    done = subprocess.run(
+        [
+            *command,
+            "--load-inputs",
+            str(tmp_path / "inputs.json"),
+            "--save-outputs",
+            str(tmp_path / "out.json"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "out.json").stat().st_size > 1000
+
+
+def test_half_stays_within_tolerance_throughout(model: ModelProto, scenes: Scenes) -> None:
+    items = divergences(model, cast_graph(model), scenes[0])
+    assert [item.tensor for item in items[:2]] == ["float", "chw"]
+    assert items[0].error == 0.0
+    assert 0 < max(item.error for item in items) < 0.02
+    assert first_divergence(items, 0.02) is None
+
+
+def test_the_first_wrong_tensor_is_named(model: ModelProto, scenes: Scenes) -> None:
+    broken = ModelProto()
+    broken.CopyFrom(model)
+    for item in broken.graph.initializer:
+        if item.name == "down.weight":
+            item.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(item) * np.float32(1.5), item.name))
+    found = first_divergence(divergences(model, broken, scenes[0]), 0.05)
+    assert found is not None
+    assert (found.node, found.op_type) == ("node_down", "Conv")
+
+
+def test_int8_tensors_are_found_under_their_names(quantised: Path, model: ModelProto, scenes: Scenes) -> None:
+    items = divergences(model, load(Bundle.open(quantised).read("model.int8.onnx")), scenes[0])
+    of = {item.tensor: item.error for item in items}
+    assert of["image"] < 1e-6
+    assert 1e-4 < of["stem"] < 0.1
+    assert "fused" in of
