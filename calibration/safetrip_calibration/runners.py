@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -87,6 +88,8 @@ def make_runner(bundle: Bundle, precision: str, backend: str) -> BaseRunner:
 
 
 def quiet() -> None:
-    """Errors are enough: polygraphy reports every activation, onnxruntime every FP16 node it cannot fold."""
+    """Errors are enough: polygraphy reports every activation, onnxruntime every FP16 node it cannot fold, the
+    SDK every runtime it opens, and a comparison opens many."""
+    logging.getLogger("safetrip_sdk.runtime").setLevel(logging.WARNING)
     onnxruntime.set_default_logger_severity(3)
     G_LOGGER.module_severity = G_LOGGER.ERROR

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from onnx import ModelProto
 
+from safetrip_calibration.budget_file import Budget
+from safetrip_calibration.budget_table import prediction_table
+from safetrip_calibration.calibrate import calibrate, measure_ranges, write_precision
 from safetrip_calibration.device_profile import DeviceProfile, load_profile
 from safetrip_calibration.errors import ProfileError
+from safetrip_calibration.predict import predict_budget
 from safetrip_calibration.roofline import kernel_ms, predict
+from safetrip_calibration.scales import parse_method
 from safetrip_calibration.workload import Kernel, kernels
-from tests.calibration.nets import CHANNELS, CLASSES, SIZE
+from safetrip_sdk.bundle import Bundle
+from tests.calibration.nets import CHANNELS, CLASSES, SIZE, Scenes
 
 PROFILES = sorted((Path(__file__).parents[2] / "benchmarks" / "devices").glob("*.yaml"))
 DEVICE = DeviceProfile(
@@ -104,3 +111,19 @@ def test_a_bad_profile_names_file_and_key(tmp_path: Path) -> None:
     path.write_text(PROFILES[0].read_text().replace("launch_us", "launch_ms"))
     with pytest.raises(ProfileError, match=r"bad\.yaml: unknown key launch_ms"):
         load_profile(path)
+
+
+def test_a_budget_is_held_against_every_precision_of_a_bundle(bundle: Path, scenes: Scenes) -> None:
+    calibrate(bundle, scenes, "int8", count=2)
+    measured = measure_ranges(bundle, scenes, 2, 0)
+    made = measured.build("int8", parse_method("mse"), ["node_expand", "node_depthwise"])
+    with Bundle.edit(bundle) as draft:
+        write_precision(draft, "mixed", made, measured, parse_method("mse"))
+    budget = Budget("b", "d", (120, 160), {"p50": 0.3})
+    found = predict_budget(Bundle.open(bundle), budget, DEVICE)
+    of = {name: item.total_ms for name, item in found.predictions.items()}
+    assert of["int8"] < of["mixed"] < of["fp32"]
+    assert found.passed == (min(of.values()) <= 0.3)
+    assert not predict_budget(Bundle.open(bundle), replace(budget, latency_ms={"p50": 1e-6}), DEVICE).passed
+    assert "too slow" in prediction_table(replace(found, limit_ms=1e-6))
+    assert json.dumps(found.to_dict(), allow_nan=False)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+    from safetrip_calibration.budget_file import Budget
+
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
 HELP = "hold a bundle against a latency, memory and accuracy budget on this machine"
@@ -16,8 +18,10 @@ EPILOG = """\
 examples:
   trainer budget sidewalk.bundle --budget benchmarks/budgets/x86-cpu-2core.yaml --json runs/budget.json
   trainer budget sidewalk.bundle --budget my.yaml --frames-from data/prepared
+  trainer budget sidewalk.bundle --budget benchmarks/budgets/jetson-orin-nano-15w.yaml --predict
 
-Exit status 0 when every limit holds, 1 when one is crossed beyond measurement noise.
+Exit status 0 when every limit holds, 1 when one is crossed beyond measurement noise. --predict measures
+nothing: it estimates each precision's latency on the budget's device by a roofline (benchmarks/devices/).
 """
 
 
@@ -32,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "(default: generated gradients)",
     )
     parser.add_argument("--frames", type=int, default=None, help="number to measure, instead of the budget's")
+    parser.add_argument("--predict", action="store_true", help="estimate for the budget's device instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
 
 
@@ -43,9 +48,25 @@ def run(args: argparse.Namespace) -> int:
     from safetrip_trainer.data.files import write_json
 
     budget = load_budget(args.budget)
+    if args.predict:
+        return _predict(args, budget)
     images = _images(args.frames_from, budget.frame_size)
     result = run_budget(args.bundle, budget, images, args.frames, progress=print)
     print(budget_table(result))
+    if args.json:
+        write_json(args.json, result.to_dict())
+    return 0 if result.passed else 1
+
+
+def _predict(args: argparse.Namespace, budget: Budget) -> int:
+    from safetrip_calibration.budget_file import load_budget_profile
+    from safetrip_calibration.budget_table import prediction_table
+    from safetrip_calibration.predict import predict_budget
+    from safetrip_sdk.bundle import Bundle
+    from safetrip_trainer.data.files import write_json
+
+    result = predict_budget(Bundle.open(args.bundle), budget, load_budget_profile(args.budget, budget))
+    print(prediction_table(result))
     if args.json:
         write_json(args.json, result.to_dict())
     return 0 if result.passed else 1
