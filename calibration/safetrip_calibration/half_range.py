@@ -10,10 +10,7 @@ from safetrip_calibration.fp16 import FP16_MAX, fp32_region
 from safetrip_calibration.graph import FLOAT, Graph
 from safetrip_calibration.ranges import TensorRange
 
-__all__ = ["MAX_FLUSHED", "half_faults", "half_tensors"]
-
-MAX_FLUSHED = 1e-3  # share of a tensor's non-zero values that may round to zero
-HALF_NORMAL = 2.0**-14  # FP16's smallest normal number
+__all__ = ["half_faults", "half_tensors"]
 
 
 def half_tensors(graph: Graph) -> list[str]:
@@ -52,7 +49,6 @@ def half_faults(graph: Graph, ranges: Mapping[str, TensorRange]) -> dict[str, st
 def _fault(name: str, item: TensorRange) -> str:
     if item.overflows_half:
         return f"tensor {name} reaches {item.largest:.4g}, beyond {FP16_MAX:g}"
-    # Beside larger values of the same tensor, those lost are noise; where all are tiny, they are the signal.
-    if item.largest < HALF_NORMAL and item.flushed_share > MAX_FLUSHED:
+    if item.vanishes_in_half:
         return f"{item.flushed_share:.1%} of tensor {name}'s values are below FP16's smallest number"
     return ""

@@ -21,8 +21,10 @@ from safetrip_calibration.frames import LabelledFrame
 __all__ = ["BINS", "Progress", "TensorRange", "collect_ranges"]
 
 BINS = 4096
-SAMPLE = 1 << 16  # values of a tensor per frame that enter the histogram; extremes are over all
+SAMPLE = 1 << 15  # values of a tensor per frame that enter the histogram; extremes are over all
 HALF_TINY = 2.0**-25  # at or below this, rounding to FP16 gives zero
+HALF_NORMAL = 2.0**-14  # FP16's smallest normal number
+MAX_FLUSHED = 1e-3  # share of a tensor's non-zero values that may round to zero
 
 Progress = Callable[[int, int, str], None]  # done, total, what
 
@@ -34,7 +36,8 @@ class TensorRange:
         largest: the exact maximum of |x| over everything seen.
         histogram: (BINS,) counts of the sampled values.
         limit: upper end of the last bin, a power of two.
-        nonzero, flushed: sampled values that are not 0, and those of them that FP16 turns into 0.
+        nonzero, flushed: sampled values that are not 0, and those of them that FP16 turns into 0; counted
+            until a value is a normal number in FP16, for beside such the lost ones are noise.
         finite: False once a NaN or infinity was seen.
         means: (channels,) mean of the values themselves over frames and positions, for (1, C, H, W) tensors.
     """
@@ -64,16 +67,17 @@ class TensorRange:
         # An odd stride does not walk down one column of an even-sized feature map.
         stride = max(1, flat.size // SAMPLE) | 1
         sample = np.abs(flat[offset % stride :: stride])
-        bins = (sample * np.float32(BINS / self.limit)).astype(np.int32)
+        bins = (sample * np.float32(BINS / self.limit)).astype(np.intp)
         self.histogram += np.bincount(np.minimum(bins, BINS - 1), minlength=BINS)
-        nonzero = int(np.count_nonzero(sample))
-        self.nonzero += nonzero
-        self.flushed += int(np.count_nonzero(sample <= HALF_TINY)) - (sample.size - nonzero)
+        if self.largest < HALF_NORMAL:
+            nonzero = int(np.count_nonzero(sample))
+            self.nonzero += nonzero
+            self.flushed += int(np.count_nonzero(sample <= HALF_TINY)) - (sample.size - nonzero)
 
     def _average(self, values: NDArray[np.float32]) -> None:
         if values.ndim != 4:
             return
-        means = values.mean(axis=(0, 2, 3), dtype=np.float64)
+        means = values.mean(axis=(0, 2, 3)).astype(np.float64)
         self._frames += 1
         # Running mean: frame n moves it by 1/n of what is between.
         self.means = means if self.means is None else self.means + (means - self.means) / self._frames
@@ -88,6 +92,11 @@ class TensorRange:
     def overflows_half(self) -> bool:
         """True when a value is beyond FP16's largest number."""
         return self.largest > FP16_MAX
+
+    @property
+    def vanishes_in_half(self) -> bool:
+        """True when all values are so small that FP16 loses more than MAX_FLUSHED of them."""
+        return self.largest < HALF_NORMAL and self.flushed_share > MAX_FLUSHED
 
     @property
     def flushed_share(self) -> float:

@@ -39,9 +39,12 @@ def test_extremes_are_exact_even_where_the_histogram_samples() -> None:
 
 
 def test_half_precision_limits_are_counted() -> None:
-    item = filled(np.array([0.0, 1e-9, -1e-9, 1.0, 2.0]))
+    item = filled(np.array([0.0, 1e-9, -1e-9, 1e-6, 2e-6]))
     assert item.flushed_share == 0.5
+    assert item.vanishes_in_half
     assert np.float16(1e-9) == 0
+    # The same values beside one that FP16 holds well are noise.
+    assert not filled(np.array([0.0, 1e-9, -1e-9, 1e-6, 1.0])).vanishes_in_half
     assert not item.overflows_half
     assert filled(np.array([-70000.0])).overflows_half
 
