@@ -111,13 +111,24 @@ def _main() -> int:
                 frame_size=size,
                 latency_ms=tuple(latencies),
                 startup_s=startup,
-                peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                peak_memory_mb=_peak_memory_mb(),
             )
     except SafetripError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
     print(json.dumps(asdict(result)), flush=True)
     return 0
+
+
+def _peak_memory_mb() -> float:
+    """Largest resident set of this program; getrusage's would include the parent's, from before exec."""
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass  # no /proc: not Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _time(runtime: Any, frames: NDArray[np.uint8], job: Job) -> list[float]:
