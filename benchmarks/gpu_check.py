@@ -304,10 +304,9 @@ def run_check(name: str, check: Callable[[], Figures]) -> Figures:
     return result
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parser() -> argparse.ArgumentParser:
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
     parser.add_argument("--json", metavar="FILE", help="write the report there")
     parser.add_argument("--bundle", help="a bundle, to try TensorRT and TensorRT for RTX with")
     parser.add_argument("--crash-and-recover", action="store_true", help=argparse.SUPPRESS)

@@ -132,9 +132,8 @@ class KernelContext:
         kinds = [ctypes.c_void_p] * 4 + [ctypes.c_int] * 4
         kinds += [ctypes.c_longlong, ctypes.c_void_p, ctypes.c_int]
         grid = ((w + 31) // 32, (h + 7) // 8, 1)
-        check(
-            self._driver.cuLaunchKernel(self._function, *grid, 32, 8, 1, 0, stream, (values, tuple(kinds)), 0)
-        )
+        arguments = (values, tuple(kinds))
+        check(self._driver.cuLaunchKernel(self._function, *grid, 32, 8, 1, 0, stream, arguments, 0))
 
     def close(self) -> None:
         self._addresses.clear()

@@ -77,9 +77,8 @@ def one_precision(
         started = time.perf_counter()
         with Runtime(path, backend=backend, precision=precision, frame_size=size) as runtime:
             opened.append(round(time.perf_counter() - started, 3))
-            equal = [
-                float((runtime(frame).labels == truth).mean()) for frame, truth in zip(frames, reference)
-            ]
+            pairs = zip(frames, reference)
+            equal = [float((runtime(frame).labels == truth).mean()) for frame, truth in pairs]
             milliseconds = time_calls(lambda frame, runtime=runtime: runtime(frame), frames)
             slot: Any = runtime._pipeline.pool.slots[0]  # type: ignore[union-attr]
             captured = slot.captured
