@@ -27,7 +27,7 @@ ALIGNMENT = 256
 NOT_READY = 600
 # Errors after which every further call in this process fails: the context is corrupt (CUDA runtime API,
 # cudaError_t: "must be terminated and relaunched").
-STICKY = frozenset({214, 220, 700, 702, 710, 714, 715, 716, 717, 718, 719, 720, 721, 999})
+STICKY = frozenset({214, 220, 226, 700, 702, 710, 714, 715, 716, 717, 718, 719, 720, 721, 999})
 # No device, device unavailable, not permitted, uninitialised, runtime shutting down.
 LOST = frozenset({4, 46, 100, 101, 201, 802})
 

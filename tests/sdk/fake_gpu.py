@@ -271,6 +271,7 @@ class FakeTensorRt(types.ModuleType):
     """`tensorrt` as far as the SDK uses it to run engines; computes the frame's corner as label and depth.
 
     Attributes:
+        rtx: its sibling.
         refuse: the call that fails, as the library does: None or False, and a line in the log.
         open: objects made and not yet dropped, by kind.
     """
@@ -283,6 +284,7 @@ class FakeTensorRt(types.ModuleType):
 
         def __init__(self) -> None: ...
 
+    rtx: FakeRtx
     TensorIOMode = enum.Enum("TensorIOMode", "INPUT OUTPUT")
 
     def __init__(self, cuda: FakeCuda) -> None:
@@ -345,10 +347,33 @@ class Engine:
     def get_tensor_profile_shape(self, name: str, profile: int) -> Any:
         return [self.module.shapes[name]] * 3
 
-    def create_execution_context(self) -> Any:
+    def create_execution_context(self, config: Any = None) -> Any:
         if self.module._refused("context", self.logger):
             return None
         return Context(self.module, self.logger)
+
+    def create_runtime_config(self) -> Any:
+        return RuntimeConfig(self.module)
+
+
+class RuntimeConfig:
+    """RTX alone: what its JIT compiled, as bytes."""
+
+    def __init__(self, module: FakeTensorRt) -> None:
+        self.module = module
+
+    def create_runtime_cache(self) -> Any:
+        return self
+
+    def set_runtime_cache(self, cache: Any) -> None:
+        assert cache is self
+
+    def deserialize(self, data: bytes) -> bool:
+        self.module.counts["warm starts"] += 1
+        return data == b"compiled"
+
+    def serialize(self) -> bytes:
+        return b"compiled"
 
 
 class Context:
@@ -379,16 +404,40 @@ class Context:
         view(self.addresses["depth"], shapes["depth"], np.float32)[:] = corner / 10
 
 
+class FakeRtx(FakeTensorRt):
+    """`tensorrt_rtx`: the same, with a JIT and a look at a plan before it is loaded."""
+
+    __version__ = "1.7.1"
+    EngineValidity = enum.Enum("EngineValidity", "VALID INVALID")
+    EngineInvalidityDiagnostics = enum.IntFlag(
+        "EngineInvalidityDiagnostics", "VERSION_MISMATCH UNSUPPORTED_CC"
+    )
+
+    def __init__(self, cuda: FakeCuda) -> None:
+        super().__init__(cuda)
+        module, kinds = self, self.EngineInvalidityDiagnostics
+
+        def get_engine_validity(runtime: Any, plan: bytes) -> Any:
+            if module.refuse == "validity":
+                return module.EngineValidity.INVALID, int(kinds.UNSUPPORTED_CC)
+            return module.EngineValidity.VALID, 0
+
+        self.Runtime.get_engine_validity = get_engine_validity
+
+
 def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> FakeTensorRt:
     """Put both where the SDK imports them from."""
     bindings, top = types.ModuleType("cuda.bindings"), types.ModuleType("cuda")
     bindings.runtime, top.bindings = cuda, bindings  # type: ignore[attr-defined]
-    trt = FakeTensorRt(cuda)
-    for name, module in (
-        ("cuda", top),
-        ("cuda.bindings", bindings),
-        ("cuda.bindings.runtime", cuda),
-        ("tensorrt", trt),
-    ):
+    trt, rtx = FakeTensorRt(cuda), FakeRtx(cuda)
+    trt.rtx = rtx
+    modules = {
+        "cuda": top,
+        "cuda.bindings": bindings,
+        "cuda.bindings.runtime": cuda,
+        "tensorrt": trt,
+        "tensorrt_rtx": rtx,
+    }
+    for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     return trt

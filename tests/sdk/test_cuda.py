@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetrip_sdk import Bundle, Runtime
 from safetrip_sdk.backends import probe
 from safetrip_sdk.cli import main
 from safetrip_sdk.cuda import Cuda
-from safetrip_sdk.engines import EngineKey
+from safetrip_sdk.engines import ANY, EngineKey
 from safetrip_sdk.errors import (
     BackendUnavailableError,
     CudaError,
@@ -320,6 +321,54 @@ def test_no_gpu_and_too_old_a_tensorrt(bundle: Path, monkeypatch: pytest.MonkeyP
     assert trt.__version__ == "8.5.2"
     with pytest.raises(BackendUnavailableError, match=r"8\.5\.2 is too old"):
         Runtime(bundle, backend="tensorrt")
+
+
+@pytest.fixture
+def rtx_bundle(bundle: Path, tmp_path: Path) -> Path:
+    """The same engine, as if RTX had built it without a GPU."""
+    path = tmp_path / "rtx.bundle"
+    shutil.copytree(bundle, path)
+    key = EngineKey("tensorrt_rtx", "1.7.1", ANY, ANY, *FRAME_SIZE, "fp32")
+    with Bundle.edit(path) as draft:
+        info = json.loads(draft.read(next(name for name in draft.manifest.files if name.endswith(".json"))))
+        described = {**info, "key": vars(key), "driver": ""}
+        draft.write(f"engines/{key}.plan", b"fake plan")
+        draft.write(f"engines/{key}.json", json.dumps(described).encode())
+    return path
+
+
+def test_rtx_keeps_what_its_jit_compiled(rtx_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda()
+    rtx = install(monkeypatch, cuda).rtx
+    for starts in range(3):
+        with Runtime(rtx_bundle, backend="tensorrt_rtx", frame_size=FRAME_SIZE) as runtime:
+            assert_right(runtime(picture(7)), 7)
+        assert rtx.counts["warm starts"] == starts
+        Bundle.open(rtx_bundle).verify()
+    assert cuda.live == {}
+
+
+def test_rtx_with_a_bundle_that_cannot_be_written(
+    rtx_bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(monkeypatch, FakeCuda())
+
+    def denied(path: Path) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(Bundle, "edit", denied)
+    with Runtime(rtx_bundle, backend="tensorrt_rtx", frame_size=FRAME_SIZE) as runtime:
+        assert_right(runtime(picture(7)), 7)
+    assert "could not be kept: read-only" in caplog.text
+
+
+def test_rtx_says_beforehand_why_a_plan_does_not_fit(
+    rtx_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, FakeCuda()).rtx.refuse = "validity"
+    with pytest.raises(EngineMismatchError, match="does not fit this device: unsupported cc") as caught:
+        Runtime(rtx_bundle, backend="tensorrt_rtx", frame_size=FRAME_SIZE)
+    assert caught.value.differences == ("unsupported cc",)
 
 
 def test_memory_that_is_not_aligned_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from safetrip_sdk import Bundle, engines
+from safetrip_sdk.backends import probe
+from safetrip_sdk.backends.tensorrt import Library, TensorRtProgram
 from safetrip_sdk.engines import ANY, EngineKey
 from safetrip_sdk.errors import (
     BackendUnavailableError,
@@ -234,3 +236,14 @@ def test_keys_are_file_names(gpu: str, capability: str) -> None:
         assert len(gpu) > 100
         return
     assert name.startswith("engines/tensorrt-10.3.0-")
+
+
+def test_real_library_refuses_what_it_cannot_run(built: Path) -> None:
+    """The real TensorRT-RTX's answer to a damaged plan, and to a good one where there is no GPU."""
+    library = Library("tensorrt_rtx")
+    with pytest.raises(EngineMismatchError, match="malformed engine"):
+        TensorRtProgram(library, b"garbage")
+    if not probe("tensorrt_rtx").available:
+        plan = engines.find(Bundle.open(built), here(), "13000").plan
+        with pytest.raises(EngineMismatchError, match=r"\n  \S+"):
+            TensorRtProgram(library, plan)

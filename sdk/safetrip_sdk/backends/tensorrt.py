@@ -9,16 +9,22 @@ from __future__ import annotations
 import importlib
 import logging
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from safetrip_sdk.backends.base import BackendOptions, ModelSpec, model_spec
-from safetrip_sdk.backends.cuda_slot import CudaBackend, CudaContext
+from safetrip_sdk.backends.cuda_slot import CudaBackend, CudaContext, CudaSlot
 from safetrip_sdk.cuda import Cuda
-from safetrip_sdk.errors import BackendUnavailableError, EngineError, EngineMismatchError, InferenceError
+from safetrip_sdk.engines import FoundEngine, find_or_build, keep_runtime_cache, key_for
+from safetrip_sdk.errors import (
+    BackendUnavailableError,
+    EngineError,
+    EngineMismatchError,
+    InferenceError,
+    SafetripError,
+)
 
 if TYPE_CHECKING:
     from safetrip_sdk.bundle import Bundle
@@ -239,7 +245,7 @@ def _require_valid(library: Library, runtime: Any, plan: bytes) -> None:
         reasons = tuple(name.lower().replace("_", " ") for name, kind in kinds if bits & int(kind))
         raise EngineMismatchError(
             f"{library.name} {library.version}: the engine does not fit this device: "
-            f"{', '.join(reasons) or f'diagnostics {bits}'}; build it here with `safetrip build`:"
+            f"{', '.join(reasons) or 'see below'}; build it here with `safetrip build`:"
             f"{library.said()}",
             reasons,
         )
@@ -269,11 +275,9 @@ def open_backend(
         BackendUnavailableError: library or GPU missing.
         EngineError, EngineMismatchError: there is no engine for this device; the text names the difference.
     """
-    from safetrip_sdk import engines
-
     library, cuda = Library(name), Cuda(options.device)
-    key = engines.key_for(library, cuda, options.frame_size, options.precision)
-    found = engines.find_or_build(bundle, key, cuda.driver, build_if_missing, options.device)
+    key = key_for(library, cuda, options.frame_size, options.precision)
+    found = find_or_build(bundle, key, cuda.driver, build_if_missing, options.device)
     program = TensorRtProgram(library, found.plan, found.runtime_cache)
     if program.spec.frame.shape[1:3] != tuple(options.frame_size):
         program.close()
@@ -286,15 +290,21 @@ def open_backend(
 class _JitBackend(CudaBackend):
     """Keeps what the JIT compiled beside the plan, so that the next start need not compile it again."""
 
-    def __init__(self, cuda: Cuda, program: TensorRtProgram, options: BackendOptions, found: Any) -> None:
+    def __init__(
+        self, cuda: Cuda, program: TensorRtProgram, options: BackendOptions, found: FoundEngine
+    ) -> None:
         super().__init__(cuda, program, options)
         self._jit_program = program
-        self._found = found
+        self._found: FoundEngine | None = found
 
-    def close(self) -> None:
-        """Store the runtime cache where it is new, then free the program."""
-        from safetrip_sdk import engines
-
-        with suppress(Exception):  # a read-only bundle must not keep a robot from shutting down
-            engines.keep_runtime_cache(self._found, self._jit_program.runtime_cache())
-        super().close()
+    def make_slot(self) -> CudaSlot:
+        """A slot; the first one's warm-up has compiled everything, so the cache is stored then."""
+        slot = super().make_slot()
+        found, self._found = self._found, None
+        if found is not None:
+            try:
+                keep_runtime_cache(found, self._jit_program.runtime_cache())
+            except (OSError, SafetripError) as error:
+                # A read-only bundle runs as well; it only starts more slowly.
+                log.warning("%s: the compiled kernels could not be kept: %s", self.name, error)
+        return slot
