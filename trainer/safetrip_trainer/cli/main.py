@@ -84,7 +84,16 @@ def _run_verb(verb: str, arguments: list[str]) -> int:
 
 def _quiet_third_parties() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for noisy in ("httpx", "httpcore", "urllib3", "fsspec", "matplotlib", "torch.onnx"):
+    for noisy in (
+        "httpx",
+        "httpcore",
+        "urllib3",
+        "fsspec",
+        "matplotlib",
+        "torch.onnx",
+        "onnx_ir",
+        "onnxscript",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

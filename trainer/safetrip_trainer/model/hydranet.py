@@ -46,11 +46,15 @@ class HydraNet(nn.Module):
         self.decoder = LightWeightRefineNet(self.encoder.channels, decoder_channels)
         self.segmentation = TaskHead(decoder_channels, num_classes)
         self.depth = DepthHead(decoder_channels)
-        self._initialize_heads()
+        self._initialize()
 
-    def _initialize_heads(self) -> None:
-        # The decoder keeps torch's default (a third of the variance that preserves the scale): its chains
-        # of sums add up, and at full scale ReLU6 and the depth sigmoid saturate and never recover.
+    def _initialize(self) -> None:
+        # The decoder has no normalisation and its chains of sums add up: at full scale ReLU6 and the depth
+        # sigmoid saturate. Chained pooling starts as the identity (Goyal et al. 2017, arXiv 1706.02677,
+        # section 5.1, do the same to residual blocks); everything else keeps torch's default.
+        for pool in self.decoder.pools:
+            for conv in pool.convs:
+                nn.init.zeros_(conv.weight)
         for head in (self.segmentation, self.depth):
             nn.init.normal_(head.out.weight, std=0.01)
             nn.init.zeros_(head.out.bias)

@@ -30,18 +30,31 @@ def _embed(picture: Path) -> dict[str, str]:
 
 
 def _rows(out: Path, bundle: Bundle) -> list[dict[str, Any]]:
-    """One row a precision and backend: accuracy and latency where they were measured."""
-    bench = read_json(out / "bench.json") if (out / "bench.json").exists() else {}
-    return [
-        {
-            "precision": name,
-            "accepted": info.accepted,
-            "metrics": info.metrics,
-            "bytes": bundle.manifest.files[info.file].size,
-            "latency": [figure for figure in bench.get("results", []) if figure.get("precision") == name],
-        }
-        for name, info in bundle.manifest.precisions.items()
-    ]
+    """One row a precision and backend: accuracy from the comparison, latency from the benchmark."""
+    latency = {
+        (figure["precision"], figure["backend"]): figure["latency_ms"]["total"]
+        for figure in read_json(out / "bench.json")["results"]
+    }
+    rows = []
+    for result in read_json(out / "compare.json")["results"]:
+        metrics, precision = result["metrics"], result["precision"]
+        measured = latency.get((precision, result["backend"]), {})
+        rows.append(
+            {
+                "precision": precision,
+                "backend": result["backend"],
+                "accepted": result["accepted"],
+                "label_agreement": metrics["label_agreement"],
+                "miou": metrics.get("miou"),
+                "worst_class": metrics.get("worst_class"),
+                "class_iou_drop": metrics.get("class_iou_drop"),
+                "depth_error": metrics["depth_error_to_fp32"],
+                "p50": measured.get("p50"),
+                "p95": measured.get("p95"),
+                "bytes": bundle.manifest.files[bundle.manifest.precisions[precision].file].size,
+            }
+        )
+    return rows
 
 
 def write_demo_report(out: Path, label: str) -> Path:
@@ -63,7 +76,7 @@ def write_demo_report(out: Path, label: str) -> Path:
         manifest=bundle.manifest,
         steps=read_json(out / "steps.json"),
         evaluation=read_json(out / "evaluate.json"),
-        budget=read_json(out / "budget.json") if (out / "budget.json").exists() else None,
+        budget=read_json(out / "budget.json"),
         student=Markup(curves_svg(read_curves(out / "student" / "metrics.csv"), _STUDENT_CURVES)),
         teacher=Markup(curves_svg(read_curves(out / "teacher" / "metrics.csv"), _TEACHER_CURVES)),
         overlays=[_embed(picture) for picture in sorted((out / "overlays").glob("*.png"))],
