@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 from polygraphy.backend.onnx import ModifyOutputs, bytes_from_onnx
-from polygraphy.backend.onnxrt import OnnxrtRunner, SessionFromOnnx
+from polygraphy.backend.onnxrt import OnnxrtRunner
 
 from safetrip_calibration.frames import LabelledFrame
 from safetrip_calibration.graph import FLOAT, HALF, Graph
-from safetrip_calibration.runners import quiet
+from safetrip_calibration.runners import onnx_session, quiet
 
 __all__ = ["Divergence", "divergences", "first_divergence"]
 
@@ -60,7 +60,7 @@ def first_divergence(items: Sequence[Divergence], tolerance: float) -> Divergenc
 
 def _run(model: ModelProto, names: Sequence[str], frame: LabelledFrame) -> Iterator[NDArray[np.float32]]:
     watched = ModifyOutputs(model, outputs=list(names), copy=True)
-    with OnnxrtRunner(SessionFromOnnx(lambda: bytes_from_onnx(watched()))) as runner:
+    with OnnxrtRunner(lambda: onnx_session(bytes_from_onnx(watched()))) as runner:
         feed = {model.graph.input[0].name: np.ascontiguousarray(frame.frame)[None]}
         outputs = runner.infer(feed)
         for name in names:

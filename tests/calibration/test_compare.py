@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 
 from safetrip_calibration.calibrate import calibrate
 from safetrip_calibration.compare import Comparison, compare
@@ -18,7 +18,7 @@ from safetrip_calibration.errors import CalibrationError, FramesError
 from safetrip_calibration.runners import make_runner
 from safetrip_calibration.thresholds import Limits, Thresholds
 from safetrip_sdk.bundle import Bundle
-from tests.calibration.nets import CLASSES, Scenes, make_manifest
+from tests.calibration.nets import CLASSES, Scenes, make_manifest, make_model
 
 LOOSE = Thresholds({})
 CPU = ("onnxruntime", "openvino")
@@ -148,3 +148,25 @@ def test_runtime_runner_is_a_polygraphy_runner(quantised: Path, scenes: Scenes) 
             "confidence": (1, 64, 96),
         }
         assert runner.last_inference_time() > 0
+
+
+def test_onnxruntime_and_openvino_agree_on_int8_with_large_biases(tmp_path: Path, scenes: Scenes) -> None:
+    """Biases that onnxruntime's own bias quantisation would turn into FP16 infinities."""
+    model = make_model()
+    for item in model.graph.initializer:
+        if item.name in ("fine.bias", "project.bias", "lateral.bias"):
+            value = numpy_helper.to_array(item) * np.float32(200)
+            item.CopyFrom(numpy_helper.from_array(value, item.name))
+        if item.name == "expand.weight":
+            item.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(item) / np.float32(50), item.name))
+    path = tmp_path / "biased.bundle"
+    with Bundle.create(path, make_manifest()) as draft:
+        draft.write("model.fp32.onnx", model.SerializeToString())
+    calibrate(path, scenes, "int8", count=3)
+    bundle = Bundle.open(path)
+    depths = {}
+    for backend in CPU:
+        with make_runner(bundle, "int8", backend) as runner:
+            depths[backend] = runner.infer({"frame": scenes[4].frame[None]})["depth"].copy()
+    difference = np.abs(depths["openvino"] / depths["onnxruntime"] - 1)
+    assert np.median(difference) < 0.02
