@@ -26,7 +26,9 @@ def comparison_table(result: Comparison) -> str:
     lines = [table(header, rows)]
     for item in result.candidates:
         lines += [f"{item.precision} {item.backend}: {violation}" for violation in item.violations]
-    lines += [f"not run: {name}: {reason}" for name, reason in result.unavailable.items()]
+    lines += [
+        f"not run: {name}: {reason.removeprefix(f'{name}: ')}" for name, reason in result.unavailable.items()
+    ]
     return "\n".join(lines)
 
 

@@ -19,7 +19,8 @@ examples:
   trainer compare sidewalk.bundle data/prepared --precisions int8 --backends openvino --count 50
   trainer compare sidewalk.bundle data/prepared --thresholds strict.yaml --out runs/compare
   trainer compare sidewalk.bundle data/prepared --bisect int8 --tolerance 0.1
-  polygraphy run model.onnx --onnxrt --load-inputs runs/compare/inputs.json      replays what --out saved
+  polygraphy run sidewalk.bundle/model.int8.onnx --onnxrt --graph-optimization-level ORT_DISABLE_ALL \\
+      --load-inputs runs/compare/inputs.json               replays what --out saved
 
 Figures and verdicts go into the bundle's manifest. Exit status 1 when a limit is crossed.
 """
