@@ -1,0 +1,106 @@
+"""The verbs, through the command itself: real prepared frames, exit statuses, one clear line on bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from onnx import ModelProto
+
+from safetrip_sdk.bundle import Bundle
+from safetrip_trainer.cli import main
+from tests.calibration.nets import make_manifest
+
+BUDGET = """\
+name: tiny
+device: this machine
+profile: x86-cpu-2core
+frame_size: 96x128
+latency_ms: {p50: %s}
+frames: 20
+backend: openvino
+"""
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    assert main(["synth", str(root / "scenes"), "--scenes", "12", "--size", "128x96"]) == 0
+    assert main(["prepare", str(root / "scenes"), "--out", str(root / "prepared"), "--workers", "1"]) == 0
+    return root / "prepared"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, model: ModelProto, prepared: Path) -> Path:
+    """A bundle with fp32, fp16 and int8, made by the command."""
+    path = tmp_path_factory.mktemp("cli") / "toy.bundle"
+    with Bundle.create(path, make_manifest()) as draft:
+        draft.write("model.fp32.onnx", model.SerializeToString())
+    report = path.with_name("calibrate.json")
+    words = ["calibrate", str(path), str(prepared), "--precision", "fp16,int8", "--json", str(report)]
+    assert main(words) == 0
+    assert json.loads(report.read_text())["frames"] >= 1
+    return path
+
+
+def test_calibrate_adds_both_precisions_from_training_frames(made: Path) -> None:
+    manifest = Bundle.open(made).manifest
+    assert set(manifest.precisions) == {"fp32", "fp16", "int8"}
+    assert all("_" in name for name in manifest.calibration["frames"])
+
+
+def test_compare_exits_by_its_thresholds(made: Path, prepared: Path, tmp_path: Path) -> None:
+    loose, strict = tmp_path / "loose.yaml", tmp_path / "strict.yaml"
+    loose.write_text("precisions: {int8: {label_agreement: 0.1}}\n")
+    strict.write_text("precisions: {int8: {depth_error_to_fp32: 0.0}}\n")
+    words = ["compare", str(made), str(prepared), "--backends", "onnxruntime", "--count", "2"]
+    assert main([*words, "--thresholds", str(loose)]) == 0
+    out = tmp_path / "compare.json"
+    assert main([*words, "--thresholds", str(strict), "--json", str(out)]) == 1
+    assert json.loads(out.read_text())["accepted"] is False
+    assert Bundle.open(made).manifest.precisions["int8"].accepted is False
+
+
+def test_bisect_lists_tensors(made: Path, prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(made), str(prepared), "--bisect", "int8", "--tolerance", "1e-4"]) == 0
+    assert "first beyond 0.0001: tensor" in capsys.readouterr().out
+
+
+def test_budget_exits_0_or_1(made: Path, tmp_path: Path, prepared: Path) -> None:
+    wide, narrow = tmp_path / "wide.yaml", tmp_path / "narrow.yaml"
+    wide.write_text(BUDGET % 10_000)
+    narrow.write_text(BUDGET % 0.0001)
+    assert main(["budget", str(made), "--budget", str(wide), "--frames-from", str(prepared)]) == 0
+    assert main(["budget", str(made), "--budget", str(narrow)]) == 1
+
+
+def test_build_makes_an_engine_of_each_precision(made: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    assert main(["build", str(made), "--target", "rtx", "--frame", "96x128"]) == 0
+    plans = [name for name in Bundle.open(made).manifest.files if name.endswith(".plan")]
+    assert len(plans) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["calibrate", "BUNDLE", "nowhere"], "nowhere"),
+        (["calibrate", "nowhere.bundle", "PREPARED"], "nowhere.bundle"),
+        (["calibrate", "BUNDLE", "PREPARED", "--precision", "int4"], "int4"),
+        (["calibrate", "BUNDLE", "PREPARED", "--method", "max"], "max"),
+        (["compare", "BUNDLE", "PREPARED", "--thresholds", "none.yaml"], "none.yaml"),
+        (["compare", "BUNDLE", "PREPARED", "--precisions", "mixed"], "mixed"),
+        (["budget", "BUNDLE", "--budget", "none.yaml"], "none.yaml"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    made: Path, prepared: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"BUNDLE": str(made), "PREPARED": str(prepared)}
+    before = Bundle.open(made).manifest
+    assert main([files.get(word, word) for word in words]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"trainer {words[0]}: error:")
+    assert message in line
+    assert Bundle.open(made).manifest == before
