@@ -51,7 +51,7 @@ def test_each_third_party_has_one_door() -> None:
         "cuda": {"cuda.py"},
         "cv2": {"sources/opencv.py"},
         "onnxruntime": {"backends/onnxruntime.py"},
-        "openvino": {"backends/openvino.py", "backends/openvino_resize.py"},
+        "openvino": {"backends/openvino.py", "backends/openvino_rewrite.py"},
         "tensorrt": set(),
         "tensorrt_rtx": set(),
     }

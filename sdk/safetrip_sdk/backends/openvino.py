@@ -17,7 +17,7 @@ from safetrip_sdk.backends.base import (
     model_spec,
     read_outputs,
 )
-from safetrip_sdk.backends.openvino_resize import rewrite_resize
+from safetrip_sdk.backends.openvino_rewrite import relax_argmax, rewrite_resize
 from safetrip_sdk.errors import BackendUnavailableError, InferenceError
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class OpenVinoBackend:
             network = core.read_model(model)
             network.reshape({network.inputs[0]: [1, *options.frame_size, 3]})
             rewrite_resize(network)
+            relax_argmax(network)
             self._compiled = core.compile_model(network, "CPU", settings)
         except RuntimeError as error:
             raise BackendUnavailableError(f"openvino: refuses the model: {_first_line(error)}") from error

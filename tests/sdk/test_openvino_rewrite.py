@@ -1,4 +1,4 @@
-"""The rewritten resize against numpy and against OpenVINO's own, over sizes and with the flip to RGB."""
+"""The rewritten resize against numpy and against OpenVINO's own, the relaxed ArgMax against numpy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from safetrip_sdk.backends.openvino_resize import rewrite_resize, taps
+from safetrip_sdk.backends.openvino_rewrite import relax_argmax, rewrite_resize, taps
 from tests.sdk.conftest import expected
 
 openvino = pytest.importorskip("openvino")
@@ -100,3 +100,28 @@ def test_taps_stay_inside(size: int, target: int) -> None:
     assert weight.min() >= 0
     assert weight.max() <= 1
     assert (np.diff(low) >= 0).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=st.tuples(st.integers(2, 40), st.integers(1, 20), st.integers(1, 20)),
+    levels=st.sampled_from([2, 3, 1_000_000]),
+    seed=st.integers(0, 99),
+)
+def test_argmax_names_a_maximum(shape: tuple[int, int, int], levels: int, seed: int) -> None:
+    """Always a class with the greatest value; the same as numpy's wherever there is one."""
+    values = np.random.default_rng(seed).integers(0, levels, (1, *shape)).astype(np.float32)
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, values.shape)]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.INT64, [1, *shape[1:]])]
+    node = helper.make_node("ArgMax", ["x"], ["y"], axis=1, keepdims=0)
+    graph = helper.make_graph([node], "argmax", inputs, outputs)
+    onnx_model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    core = openvino.Core()
+    model = core.read_model(onnx_model.SerializeToString())
+    assert relax_argmax(model) == 1
+    result = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(values)[0]
+    greatest = values.max(1, keepdims=True)
+    named = np.take_along_axis(values, result[:, None], 1)
+    np.testing.assert_array_equal(named, greatest)
+    single = (values == greatest).sum(1) == 1
+    np.testing.assert_array_equal(result[single], values.argmax(1)[single])

@@ -1,8 +1,13 @@
-"""The frame's resize, rewritten for OpenVINO's CPU plugin: the same result in about half the time.
+"""Two rewrites of the deploy graph for OpenVINO's CPU plugin, each worth a tenth of a frame's time.
 
-The plugin converts, transposes and reorders the whole camera frame before it resizes it, though bilinear
-resizing without antialias needs two rows and two columns for each that it makes. Gathering those first leaves
-the large frame in bytes and untouched. A graph that does not begin like a deploy graph is left as it is.
+The frame's resize: the plugin converts, transposes and reorders the whole camera frame before it resizes it,
+though bilinear resizing without antialias needs two rows and two columns for each that it makes. Gathering
+those first leaves the large frame in bytes and untouched.
+
+ArgMax: the importer asks for a stable sort, which the plugin does four times more slowly. Without it the same
+maximum is found; where two classes tie exactly, either may be named.
+
+A graph that does not look like a deploy graph is left as it is.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["rewrite_resize", "taps"]
+__all__ = ["relax_argmax", "rewrite_resize", "taps"]
 
 
 def rewrite_resize(model: Any) -> bool:
@@ -38,6 +43,24 @@ def taps(size: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.int64], 
     place = np.clip(place, 0, size - 1)
     low = np.floor(place).astype(np.int64)
     return low, np.minimum(low + 1, size - 1), (place - low).astype(np.float32)
+
+
+def relax_argmax(model: Any) -> int:
+    """Let every ArgMax (a TopK of one whose values nobody reads) do without a stable sort; how many."""
+    import openvino.opset13 as ops
+
+    changed = 0
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "TopK" or _constant(node, 1) != [1] or node.output(0).get_target_inputs():
+            continue
+        given = node.get_attributes()
+        if not given.get("stable"):
+            continue
+        kind = (given["axis"], given["mode"], given["sort"], given["index_element_type"])
+        relaxed = ops.topk(node.input_value(0), node.input_value(1), *kind, False)
+        node.output(1).replace(relaxed.output(1))
+        changed += 1
+    return changed
 
 
 def _source(node: Any, index: int = 0) -> Any:
