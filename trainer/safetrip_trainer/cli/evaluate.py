@@ -49,7 +49,12 @@ def run(args: argparse.Namespace) -> None:
     writer = OverlayWriter(args.overlays, args.overlay_count, len(frames)) if args.overlays else None
     with open_predictor(args.source, args.input_size, args.backend, args.precision) as predictor:
         result = evaluate(predictor, frames, on_frame=writer)
-    result = {"source": str(args.source), "split": args.split, "data_hash": frames.index.data_hash, **result}
+    result = {
+        "source": str(args.source),
+        "split": args.split,
+        "data_hash": frames.prepared.data_hash,
+        **result,
+    }
     print(accuracy_table(result))
     if args.json:
         write_json(args.json, result)

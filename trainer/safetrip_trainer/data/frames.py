@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 from safetrip_calibration.frames import LabelledFrame
 from safetrip_trainer.data.index import PreparedIndex
@@ -11,8 +10,8 @@ from safetrip_trainer.data.index import PreparedIndex
 __all__ = ["PreparedFrames"]
 
 
-class PreparedFrames(Sequence[LabelledFrame]):
-    """The samples of a split, read from disk one at a time.
+class PreparedFrames:
+    """A `FrameSet`: the samples of a split, read from disk one at a time.
 
     Args:
         prepared: a prepared set, or its folder.
@@ -23,8 +22,8 @@ class PreparedFrames(Sequence[LabelledFrame]):
     def __init__(
         self, prepared: PreparedIndex | str | os.PathLike[str], split: str = "val", min_confidence: int = 255
     ) -> None:
-        self.index = prepared if isinstance(prepared, PreparedIndex) else PreparedIndex.load(prepared)
-        self.samples = self.index.split(split)
+        self.prepared = prepared if isinstance(prepared, PreparedIndex) else PreparedIndex.load(prepared)
+        self.samples = self.prepared.split(split)
         self.min_confidence = min_confidence
         self.names = [sample.id for sample in self.samples]
         self.sources = [sample.source for sample in self.samples]
@@ -32,12 +31,12 @@ class PreparedFrames(Sequence[LabelledFrame]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, position: int) -> LabelledFrame:  # type: ignore[override]
+    def __getitem__(self, position: int) -> LabelledFrame:
         sample = self.samples[position]
         return LabelledFrame(
             name=sample.id,
-            frame=self.index.load_image(sample),
+            frame=self.prepared.load_image(sample),
             source=sample.source,
-            labels=self.index.load_mask(sample),
-            depth=self.index.load_depth(sample, min_confidence=self.min_confidence),
+            labels=self.prepared.load_mask(sample),
+            depth=self.prepared.load_depth(sample, min_confidence=self.min_confidence),
         )

@@ -45,9 +45,9 @@ class DemoPlan:
     """
 
     out: Path
-    scenes: int = 216
-    epochs: int = 14
-    teacher_epochs: int = 4
+    scenes: int = 208
+    epochs: int = 9
+    teacher_epochs: int = 3
     seed: int = 0
     workers: int = 2
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from safetrip_calibration.frames import LabelledFrame
+from safetrip_calibration.frames import FrameSet, LabelledFrame
 from safetrip_sdk.prediction import Prediction
 from safetrip_trainer.inference.predictor import Predictor
 from safetrip_trainer.metrics import DepthMetrics, SegmentationMetrics
@@ -49,7 +49,7 @@ def _to_size(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def evaluate(
     predictor: Predictor,
-    frames: Sequence[LabelledFrame],
+    frames: FrameSet,
     on_frame: Callable[[LabelledFrame, Prediction], None] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class TorchPredictor:
 
     def __init__(self, graph: DeployGraph) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.graph = graph.to(self.device, memory_format=torch.channels_last)
+        self.graph = graph.to(self.device)
+        self.graph.to(memory_format=torch.channels_last)
         self.frames = 0
 
     def __call__(self, frame: np.ndarray) -> Prediction:

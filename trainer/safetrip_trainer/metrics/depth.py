@@ -23,6 +23,14 @@ class DepthMetrics(Metric):
     """
 
     full_state_update = False
+    squared: Tensor
+    absolute: Tensor
+    relative: Tensor
+    squared_relative: Tensor
+    delta1: Tensor
+    delta2: Tensor
+    delta3: Tensor
+    valid: Tensor
 
     def __init__(self, max_depth: float = 80.0) -> None:
         super().__init__()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 
 from safetrip_trainer.errors import TrainerError
 
@@ -22,7 +22,7 @@ def claim_run_folder(folder: Path, resume: bool) -> Path:
     A resumed run goes on in its folder; the metrics it had written stay, under another name.
     """
     if resume:
-        if rank_zero_only.rank == 0:
+        if int(os.environ.get("LOCAL_RANK", "0")) == 0:
             _keep(folder / "metrics.csv")
         return folder
     candidate, number = folder, 1

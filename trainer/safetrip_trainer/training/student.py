@@ -63,6 +63,7 @@ class HydraTask(Task):
         super().setup(stage)
         resuming = bool(self.trainer.ckpt_path) or self.global_step > 0
         if stage == "fit" and not resuming:
+            assert isinstance(self.net, HydraNet)
             initialize_encoder(self.net.encoder, self.init_weights)
 
     def losses(self, batch: dict[str, Any]) -> dict[str, TaskLoss]:

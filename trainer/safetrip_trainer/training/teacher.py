@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from safetrip_trainer.losses.reduction import TaskLoss
 from safetrip_trainer.model.teacher import SegformerTeacher
 from safetrip_trainer.training.task import Task
 
@@ -35,7 +36,7 @@ class TeacherTask(Task):
         self.save_hyperparameters()
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        loss = self.segmentation_loss(self(batch["image"]), batch["labels"])
+        loss: TaskLoss = self.segmentation_loss(self(batch["image"]), batch["labels"])
         size = batch["image"].shape[0]
         self.log("train/loss", loss.value, prog_bar=True, on_step=False, on_epoch=True, batch_size=size)
         return loss.value
