@@ -37,14 +37,20 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 @pytest.fixture(scope="module")
 def full_net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`--bundle`, or the full net with random weights: `trainer export random`."""
+    """`--bundle`, or the full net with random weights (`trainer export random`), calibrated to INT8."""
     given: Path | None = request.config.getoption("--bundle")
     if given is not None:
         return given
-    path = tmp_path_factory.mktemp("benchmark") / "random.bundle"
-    command = [sys.executable, "-m", "safetrip_trainer", "export", "random", "--out", str(path)]
-    subprocess.run(command, check=True)
-    return path
+    folder = tmp_path_factory.mktemp("benchmark")
+    scenes, prepared, path = (str(folder / name) for name in ("scenes", "prepared", "random.bundle"))
+    for words in (
+        ["synth", scenes, "--scenes", "16", "--size", "480x270"],
+        ["prepare", scenes, "--out", prepared],
+        ["export", "random", "--out", path],
+        ["calibrate", path, prepared, "--precision", "int8"],
+    ):
+        subprocess.run([sys.executable, "-m", "safetrip_trainer", *words], check=True)
+    return Path(path)
 
 
 @pytest.fixture(scope="module")
