@@ -40,8 +40,8 @@ class RandomZoomCrop(v2.Transform):
         super().__init__()
         if not 1.0 <= zoom[0] <= zoom[1]:
             raise ValueError(f"zoom {zoom}: expected 1 <= smallest <= largest")
-        self.size = tuple(size)
-        self.zoom = tuple(zoom)
+        self.size = (size[0], size[1])
+        self.zoom = (zoom[0], zoom[1])
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         low, high = (math.log(z) for z in self.zoom)

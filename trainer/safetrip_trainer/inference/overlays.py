@@ -49,7 +49,7 @@ class OverlayWriter:
         frame = _enlarge(item.frame)
         size = prediction.labels.shape[::-1]
         if item.labels is not None:
-            labels = cv2.resize(item.labels, size, interpolation=cv2.INTER_NEAREST)
+            labels = cv2.resize(item.labels, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
             drawn = self.truth.draw(frame, replace(prediction, labels=labels))
             unlabelled = cv2.resize((labels == IGNORE).astype(np.uint8), shape[::-1]) > 0
             drawn[unlabelled] = frame[unlabelled] // 2

@@ -52,14 +52,15 @@ class HydraNet(nn.Module):
         # The decoder has no normalisation and its chains of sums add up: at full scale ReLU6 and the depth
         # sigmoid saturate. Chained pooling starts as the identity (Goyal et al. 2017, arXiv 1706.02677,
         # section 5.1, do the same to residual blocks); everything else keeps torch's default.
-        for pool in self.decoder.pools:
-            for conv in pool.convs:
-                nn.init.zeros_(conv.weight)
-        for head in (self.segmentation, self.depth):
+        for name, weight in self.decoder.named_parameters():
+            if ".convs." in name:
+                nn.init.zeros_(weight)
+        # Depth starts at a street's usual distance rather than at half the range.
+        prior = math.log(_DEPTH_PRIOR / (MAX_DEPTH - _DEPTH_PRIOR))
+        for head, bias in ((self.segmentation, 0.0), (self.depth, prior)):
+            assert head.out.bias is not None
             nn.init.normal_(head.out.weight, std=0.01)
-            nn.init.zeros_(head.out.bias)
-        # Start from a street's usual distance rather than from half the range.
-        nn.init.constant_(self.depth.out.bias, math.log(_DEPTH_PRIOR / (MAX_DEPTH - _DEPTH_PRIOR)))
+            nn.init.constant_(head.out.bias, bias)
 
     def forward(self, image: Tensor) -> HydraOutput:
         """(N, 3, h, w), normalised RGB; h and w multiples of 32."""

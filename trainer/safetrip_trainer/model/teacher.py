@@ -59,7 +59,6 @@ class SegformerTeacher(nn.Module):
             hidden_sizes=hidden,
             depths=depths,
             decoder_hidden_size=decoder,
-            num_labels=len(CLASS_NAMES),
             id2label=dict(enumerate(CLASS_NAMES)),
             label2id={name: index for index, name in enumerate(CLASS_NAMES)},
         )
