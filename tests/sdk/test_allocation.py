@@ -97,7 +97,8 @@ def test_cuda_slots_allocate_their_prediction_only(
 def test_nothing_grows_over_many_frames(tiny_bundle: Path, backend: str, frame: Frame) -> None:
     with Runtime(tiny_bundle, backend=backend, precision="fp32") as runtime:
         assert growth(lambda: runtime(frame), 2000) < LIMIT
-        assert growth(lambda: runtime.submit(frame).result(), 1000) < LIMIT
+        # The delivery thread may not have let go of the last prediction yet: that one, not a thousand.
+        assert growth(lambda: runtime.submit(frame).result(), 1000) < LIMIT + 2 * OUTPUTS
 
 
 def test_nothing_grows_over_100000_frames() -> None:
