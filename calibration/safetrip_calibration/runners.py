@@ -17,6 +17,7 @@ from polygraphy.common import TensorMetadata
 from polygraphy.logger import G_LOGGER
 
 from safetrip_sdk import Runtime
+from safetrip_sdk.backends.onnxruntime import DISABLED_OPTIMIZERS
 from safetrip_sdk.bundle import Bundle
 
 __all__ = ["RUNTIME_BACKENDS", "RuntimeRunner", "make_runner", "onnx_session", "quiet"]
@@ -75,18 +76,13 @@ class RuntimeRunner(BaseRunner):  # type: ignore[misc]
 
 
 def onnx_session(model: bytes) -> onnxruntime.InferenceSession:
-    """A session that computes Q/DQ graphs as they are written.
-
-    onnxruntime's own WeightBiasQuantization (1.32) turns the float bias of a quantised convolution into INT32
-    steps of input scale times weight scale. With FP16 scales it does so in FP16, where the product underflows
-    and the bias becomes infinite: on street images a third of the labels changed.
-    """
+    """A session that computes Q/DQ graphs as they are written, like the SDK's."""
     options = onnxruntime.SessionOptions()
     return onnxruntime.InferenceSession(
         model,
         options,
         providers=["CPUExecutionProvider"],
-        disabled_optimizers=["WeightBiasQuantization"],
+        disabled_optimizers=list(DISABLED_OPTIMIZERS),
     )
 
 

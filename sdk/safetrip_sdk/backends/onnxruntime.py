@@ -23,7 +23,12 @@ from safetrip_sdk.errors import BackendUnavailableError, InferenceError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["OnnxRuntimeBackend", "OnnxRuntimeSlot", "version"]
+__all__ = ["DISABLED_OPTIMIZERS", "OnnxRuntimeBackend", "OnnxRuntimeSlot", "version"]
+
+# onnxruntime 1.32 turns the float bias of a quantised convolution into INT32 steps of input scale times
+# weight scale. With FP16 scales the product underflows and the bias becomes infinite, without a word: on
+# street images a third of the labels changed.
+DISABLED_OPTIMIZERS = ("WeightBiasQuantization",)
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "tensor(uint8)": np.dtype(np.uint8),
@@ -77,7 +82,12 @@ class OnnxRuntimeBackend:
         try:
             for name, size in _free_sides(onnxruntime, model, options.frame_size).items():
                 settings.add_free_dimension_override_by_name(name, size)
-            self._session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                model,
+                settings,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=list(DISABLED_OPTIMIZERS),
+            )
         except Exception as error:  # its exceptions share no base class
             raise BackendUnavailableError(f"onnxruntime: refuses the model: {error}") from error
         self.spec = _spec(self._session, options.frame_size)
