@@ -107,6 +107,14 @@ def test_nodes_are_named_after_their_layers(model: onnx.ModelProto) -> None:
     assert "net.segmentation.out" in names
 
 
+def test_untrained_layers_with_equal_weights_keep_names_of_their_own() -> None:
+    """An untrained net's zeros are merged into one tensor; the exported graph must stay valid."""
+    torch.manual_seed(0)
+    fresh = to_onnx(DeployGraph(HydraNet(decoder_channels=32), SIZE).eval())
+    names = [node.name for node in fresh.graph.node]
+    assert len(set(names)) == len(names)
+
+
 def test_a_graph_that_differs_is_refused(graph: DeployGraph, model: onnx.ModelProto) -> None:
     wrong = onnx.ModelProto()
     wrong.CopyFrom(model)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -174,3 +176,36 @@ def test_weighting_by_uncertainty_is_trained(prepared: PreparedIndex, tmp_path: 
     assert _fit("demo.yaml", tmp_path, prepared, *SMALL, *words, *balance) == 0
     state = torch.load(tmp_path / "kendall" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert float(state["balance.log_variance.segmentation"]) != 0.0
+
+
+def test_two_processes_train_as_one_run(prepared: PreparedIndex, tmp_path: Path) -> None:
+    """DDP over gloo, through the real command: Lightning starts the second process by itself."""
+    config = str(ROOT / "configs" / "demo.yaml")
+    words = f"""
+        --data.root {prepared.prepared} --data.batch_size 2 --data.num_workers 0 --trainer.devices 2
+        --trainer.strategy ddp --trainer.max_epochs 1 --out {tmp_path} --run-name two"""
+    command = [sys.executable, "-m", "safetrip_trainer", "fit", "--config", config, *SMALL, *words.split()]
+    command += ["--data.size", "[64, 96]"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["two"]
+    train = len(prepared.split("train"))
+    assert load_checkpoint(tmp_path / "two" / "checkpoints" / "last.ckpt")["global_step"] == train // 4
+    assert "val/miou" in _metrics(tmp_path / "two")
+
+
+def test_weights_and_biases_goes_offline_where_the_network_is_closed(
+    prepared: PreparedIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    short = (
+        "--trainer.max_epochs",
+        "1",
+        "--trainer.limit_train_batches",
+        "1",
+        "--trainer.limit_val_batches",
+        "1",
+    )
+    online = ("--run-name", "w", "--wandb", "offline", "--project", "p")
+    assert _fit("demo.yaml", tmp_path, prepared, *SMALL, *short, *online) == 0
+    assert list((tmp_path / "w" / "wandb").glob("offline-run-*/*.wandb"))

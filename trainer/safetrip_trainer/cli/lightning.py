@@ -89,8 +89,9 @@ def run_lightning(arguments: list[str]) -> int:
     """`[fit|validate|test|predict, ...]` through Lightning's CLI; returns the exit status."""
     _quiet_lightning()
     previous = sys.argv
-    # Lightning's CLI reads the process's own words; `trainer demo` calls it from inside another verb.
-    sys.argv = ["trainer", *arguments]
+    # Lightning's CLI reads the process's own words; `trainer demo` calls it from inside another verb. The
+    # first word stays the program's path: DDP starts its other processes with it.
+    sys.argv = [previous[0], *arguments]
     try:
         SafetripCLI(
             Task,

@@ -58,11 +58,10 @@ def _name_by_layer(model: onnx.ModelProto) -> None:
     counts: dict[str, int] = {}
     for node in model.graph.node:
         weight = next((name for name in node.input if name in weights and name.endswith(".weight")), None)
-        if weight is not None:
-            name = weight.removesuffix(".weight")
-        else:
-            counts[node.op_type] = counts.get(node.op_type, -1) + 1
-            name = f"{node.op_type.lower()}.{counts[node.op_type]}"
+        kind = node.op_type.lower() if weight is None else weight.removesuffix(".weight")
+        counts[kind] = counts.get(kind, -1) + 1
+        # Layers with equal weights (untrained zeros) share one tensor after simplification.
+        name = f"{kind}.{counts[kind]}" if weight is None or counts[kind] else kind
         node.name = name
         for output in node.output:
             if output not in outputs:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from safetrip_sdk.prediction import Prediction, Timing
+from safetrip_sdk.runtime import Runtime
 from safetrip_trainer.classes import CLASS_NAMES
 from safetrip_trainer.export.graph import DeployGraph
 from safetrip_trainer.model.load import load_student
@@ -58,6 +59,25 @@ class TorchPredictor:
         )
 
 
+class RuntimePredictor:
+    """The SDK's runtime, opened anew where the frames change size: an engine has one, a set may have several.
+
+    Args:
+        runtime: open; the caller closes it.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.size: tuple[int, ...] | None = None
+
+    def __call__(self, frame: np.ndarray) -> Prediction:
+        size = (frame.shape[0], frame.shape[1])
+        if self.size not in (None, size):
+            self.runtime.reopen(frame_size=size)
+        self.size = size
+        return self.runtime(frame)
+
+
 def training_size(record: dict[str, object]) -> tuple[int, int]:
     """The (h, w) a checkpoint was trained at; 512x512 where it does not say."""
     data = record.get("datamodule_hyper_parameters")
@@ -84,10 +104,8 @@ def open_predictor(
         SafetripError: it cannot be opened; the message says why.
     """
     if Path(source).is_dir():
-        from safetrip_sdk import Runtime
-
         with Runtime(source, backend=backend, precision=precision) as runtime:
-            yield runtime
+            yield RuntimePredictor(runtime)
     else:
         net, record = load_student(source)
         yield TorchPredictor(DeployGraph(net, size or training_size(record)))

@@ -19,11 +19,13 @@ logger = logging.getLogger(__name__)
 def claim_run_folder(folder: Path, resume: bool) -> Path:
     """The folder a run may write to: never one that holds another run's checkpoints or metrics.
 
-    A resumed run goes on in its folder; the metrics it had written stay, under another name.
+    A resumed run goes on in its folder; the metrics it had written stay, under another name. Of several
+    processes the first decides; the others write nothing.
     """
+    if not _is_first_process():
+        return folder
     if resume:
-        if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-            _keep(folder / "metrics.csv")
+        _keep(folder / "metrics.csv")
         return folder
     candidate, number = folder, 1
     while (candidate / "metrics.csv").exists() or (candidate / "checkpoints").exists():
@@ -32,6 +34,12 @@ def claim_run_folder(folder: Path, resume: bool) -> Path:
     if candidate != folder:
         logger.info("%s holds an earlier run: this one goes to %s", folder, candidate)
     return candidate
+
+
+def _is_first_process() -> bool:
+    return all(
+        os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK")
+    )
 
 
 def _keep(metrics: Path) -> None:
