@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.bundle import Bundle
-from safetrip_sdk.errors import BackendUnavailableError, BundleCorruptError, EngineError, EngineMismatchError
+from safetrip_sdk.errors import (
+    BackendUnavailableError,
+    BundleCorruptError,
+    EngineBuildError,
+    EngineError,
+    EngineMismatchError,
+)
 
 if TYPE_CHECKING:
     from safetrip_sdk.backends.tensorrt import Library
@@ -232,7 +238,8 @@ def build(
 
     Raises:
         BackendUnavailableError: unknown or missing target, or a precision the bundle has not.
-        EngineBuildError: the builder refused a network. Engines built before it are kept.
+        EngineBuildError: the builder refused a network; names each precision. The other engines are built
+            and kept.
     """
     from safetrip_sdk.backends.tensorrt import Library
     from safetrip_sdk.cuda import Cuda
@@ -252,13 +259,18 @@ def build(
         )
     library = Library(TARGETS[target])
     cuda = None if library.flavor.builds_without_gpu else Cuda(device)
-    built = []
+    built, refused = [], []
     for precision in wanted:
         key = key_for(library, cuda, frame, precision)
         if compute_capabilities:
             key = replace(key, compute_capability="+".join(compute_capabilities))
         driver = cuda.driver if cuda else ""
-        built.append(_build_one(bundle.path, key, driver, compute_capabilities, device, progress))
+        try:
+            built.append(_build_one(bundle.path, key, driver, compute_capabilities, device, progress))
+        except EngineBuildError as error:
+            refused.append(f"{precision}: {error}")
+    if refused:
+        raise EngineBuildError("\n".join(refused))
     return built
 
 

@@ -50,11 +50,12 @@ class HydraNet(nn.Module):
 
     def _initialize(self) -> None:
         # The decoder has no normalisation and its chains of sums add up: at full scale ReLU6 and the depth
-        # sigmoid saturate. Chained pooling starts as the identity (Goyal et al. 2017, arXiv 1706.02677,
-        # section 5.1, do the same to residual blocks); everything else keeps torch's default.
+        # sigmoid saturate. Chained pooling starts near the identity (Goyal et al. 2017, arXiv 1706.02677,
+        # section 5.1, start residual blocks there); not at it: the chain's last links would learn nothing
+        # until its first ones have, and end below FP16's smallest numbers. The rest keeps torch's default.
         for name, weight in self.decoder.named_parameters():
             if ".convs." in name:
-                nn.init.zeros_(weight)
+                weight.data.mul_(0.1)
         # Depth starts at a street's usual distance rather than at half the range.
         prior = math.log(_DEPTH_PRIOR / (MAX_DEPTH - _DEPTH_PRIOR))
         for head, bias in ((self.segmentation, 0.0), (self.depth, prior)):
