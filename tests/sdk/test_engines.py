@@ -202,7 +202,7 @@ def test_builder_log_is_in_the_error(tmp_path: Path) -> None:
 
 def test_one_refused_precision_is_named_and_the_others_are_built(tmp_path: Path) -> None:
     path = make_bundle(tmp_path / "b.bundle", {"fp16": b"no network", "fp32": deploy_graph()})
-    with pytest.raises(EngineBuildError, match="^fp16: "):
+    with pytest.raises(EngineBuildError, match=r"^fp16: "):
         engines.build(path, "rtx", FRAME_SIZE)
     assert [info.key.precision for info in engines.list_engines(Bundle.open(path))] == ["fp32"]
 

@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder (runs/demo); replaced")
     parser.add_argument("--scenes", type=int, default=208, help="scenes to generate (208)")
-    parser.add_argument("--epochs", type=int, default=9, help="of the student (9)")
+    parser.add_argument("--epochs", type=int, default=12, help="of the student (12)")
     parser.add_argument("--teacher-epochs", type=int, default=3, help="of the teacher (3)")
     parser.add_argument("--seed", type=int, default=0, help="of scenes and training (0)")
 

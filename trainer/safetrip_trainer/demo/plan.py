@@ -46,7 +46,7 @@ class DemoPlan:
 
     out: Path
     scenes: int = 208
-    epochs: int = 9
+    epochs: int = 12
     teacher_epochs: int = 3
     seed: int = 0
     workers: int = 2
