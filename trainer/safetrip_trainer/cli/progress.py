@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm import tqdm
 
@@ -13,7 +14,7 @@ __all__ = ["bar"]
 @contextmanager
 def bar(unit: str = "frame") -> Iterator[Callable[[int, int, str], None]]:
     """Yield a callback that draws one bar for each `what` it is told of."""
-    bars: dict[str, tqdm[None]] = {}
+    bars: dict[str, tqdm[Any]] = {}
 
     def update(done: int, total: int, what: str) -> None:
         if what not in bars:
