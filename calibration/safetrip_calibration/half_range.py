@@ -26,10 +26,12 @@ def half_faults(graph: Graph, ranges: Mapping[str, TensorRange]) -> dict[str, st
     """Node name -> why it must stay FP32; empty when FP16 serves throughout.
 
     A tensor at fault names the node that makes it and, as a Cast would meet the same limit, every node that
-    reads it.
+    reads it. Addends that vanish beside the rest of their sum are no fault: the sum is the same without them.
     """
     faults: dict[str, str] = {}
     for name, item in ranges.items():
+        if not item.overflows_half and _only_vanishes_in_sums(graph, ranges, name):
+            continue
         reason = _fault(name, item)
         if reason and name in graph.producer:
             for node in (graph.producer[name], *(reader for reader, _ in graph.consumers.get(name, ()))):
@@ -44,6 +46,13 @@ def half_faults(graph: Graph, ranges: Mapping[str, TensorRange]) -> dict[str, st
             if not largest <= FP16_MAX:
                 faults.setdefault(node.name, f"constant {name} reaches {largest:.4g}, beyond {FP16_MAX:g}")
     return faults
+
+
+def _only_vanishes_in_sums(graph: Graph, ranges: Mapping[str, TensorRange], name: str) -> bool:
+    """Whether everything that reads the tensor is a sum whose own values FP16 can hold."""
+    readers = [reader for reader, _ in graph.consumers.get(name, ())]
+    sums = [ranges.get(reader.output[0]) for reader in readers if reader.op_type == "Add"]
+    return len(sums) == len(readers) > 0 and all(item and not item.vanishes_in_half for item in sums)
 
 
 def _fault(name: str, item: TensorRange) -> str:

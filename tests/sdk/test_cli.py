@@ -65,7 +65,13 @@ def test_run_frames_and_stdout(tiny_bundle: Path, capsys: pytest.CaptureFixture[
 def test_interrupt_ends_cleanly_with_the_statistics(tiny_bundle: Path, tmp_path: Path, number: int) -> None:
     lines, video = tmp_path / "out.jsonl", tmp_path / "out.avi"
     words = ["run", str(tiny_bundle), "--source", "synthetic://128x96?fps=50", "--json", str(lines)]
-    process = subprocess.Popen([*COMMAND, *words, "--video", str(video)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, *words, "--video", str(video)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts background jobs, and so perhaps this test, with SIGINT ignored; that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not any(item.suffix == ".avi" for item in tmp_path.iterdir()):
         assert time.monotonic() < deadline
