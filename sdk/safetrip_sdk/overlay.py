@@ -15,7 +15,16 @@ from safetrip_sdk.summary import summarize
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Overlay"]
+__all__ = ["Overlay", "depth_colors"]
+
+
+def depth_colors(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(h, w) metres to a (h, w, 3) uint8 BGR picture; near is warm, 80 m and beyond cold."""
+    cv2 = import_cv2()
+    # Logarithmic: the metres in front of the robot matter more than those at the horizon.
+    near = 1 - np.log1p(np.clip(depth, 0, 80)) / np.log1p(80)
+    colors: NDArray[np.uint8] = cv2.applyColorMap((near * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    return colors
 
 
 class Overlay:
@@ -59,9 +68,7 @@ class Overlay:
         height, width = image.shape[0] // 4, image.shape[1] // 4
         if height < 16 or width < 16:
             return
-        # Logarithmic: the metres in front of the robot matter more than those at the horizon.
-        near = 1 - np.log1p(np.clip(prediction.depth, 0, 80)) / np.log1p(80)
-        picture = cv2.applyColorMap((near * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+        picture = depth_colors(prediction.depth)
         image[-height:, -width:] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
 
     def _draw_legend(self, image: NDArray[np.uint8], prediction: Prediction) -> None:

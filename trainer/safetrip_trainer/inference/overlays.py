@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from safetrip_calibration.frames import LabelledFrame
-from safetrip_sdk.overlay import Overlay
+from safetrip_sdk.overlay import Overlay, depth_colors
 from safetrip_sdk.prediction import Prediction
 from safetrip_trainer.classes import IGNORE, class_infos
 from safetrip_trainer.data.files import write_atomic
@@ -58,8 +58,7 @@ class OverlayWriter:
             metres = cv2.resize(
                 np.nan_to_num(item.depth, nan=0.0), shape[::-1], interpolation=cv2.INTER_NEAREST
             )
-            near = 1 - np.log1p(np.clip(metres, 0, 80)) / np.log1p(80)
-            colours = cv2.applyColorMap((near * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+            colours = depth_colors(metres.astype(np.float32))
             colours[metres <= 0] = frame[metres <= 0] // 2
             return colours
         return frame

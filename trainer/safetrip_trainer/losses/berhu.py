@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safetrip_trainer.losses.reduction import TaskLoss, mean_over_labels
+from safetrip_trainer.model.preprocess import resize
 
 __all__ = ["InverseHuberLoss"]
 
@@ -33,8 +33,7 @@ class InverseHuberLoss(nn.Module):
             depth: (N, 1, h, w), a fraction of `max_depth`; brought to the target's resolution bilinearly.
             target: (N, H, W) metres, 0 where there is no measurement.
         """
-        size = target.shape[-2:]
-        depth = F.interpolate(depth.float(), size=size, mode="bilinear", align_corners=False).squeeze(1)
+        depth = resize(depth.float(), (target.shape[-2], target.shape[-1])).squeeze(1)
         valid = (target > 0) & (target <= self.max_depth)
         error = (depth[valid] - target[valid] / self.max_depth).abs()
         c = self.threshold

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from safetrip_trainer.classes import IGNORE
 from safetrip_trainer.losses.reduction import TaskLoss, mean_over_labels
+from safetrip_trainer.model.preprocess import resize
 
 __all__ = ["WeightedCrossEntropy"]
 
@@ -34,7 +35,7 @@ class WeightedCrossEntropy(nn.Module):
             logits: (N, classes, h, w); brought to the labels' resolution bilinearly.
             labels: (N, H, W) int64, 255 where unlabelled.
         """
-        logits = F.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
+        logits = resize(logits.float(), (labels.shape[-2], labels.shape[-1]))
         total = F.cross_entropy(
             logits, labels, weight=self.class_weights, ignore_index=IGNORE, reduction="sum"
         )

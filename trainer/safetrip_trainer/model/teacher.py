@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import socket
 from urllib.parse import urlsplit
 
 from torch import Tensor, nn
 
 from safetrip_trainer.classes import CLASS_NAMES
 from safetrip_trainer.errors import TrainerError
+from safetrip_trainer.network import is_reachable
 
 __all__ = ["SegformerTeacher"]
 
@@ -26,15 +26,11 @@ _VARIANTS: dict[str, tuple[list[int], list[int], int]] = {
 }
 
 
-def _hub_is_reachable(timeout: float = 3.0) -> bool:
+def _hub_is_reachable() -> bool:
     from huggingface_hub import constants
 
     url = urlsplit(constants.ENDPOINT)
-    try:
-        socket.create_connection((url.hostname or "", url.port or 443), timeout=timeout).close()
-    except OSError:
-        return False
-    return True
+    return is_reachable(url.hostname or "", url.port or 443)
 
 
 class SegformerTeacher(nn.Module):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from safetrip_trainer.errors import TrainerError
+from safetrip_trainer.network import is_reachable
 
 __all__ = ["build_loggers", "claim_run_folder"]
 
@@ -73,17 +73,9 @@ def build_loggers(folder: Path, wandb: str = "off", project: str = "safetrip") -
 def _wandb_logger(folder: Path, mode: str, project: str) -> Logger:
     from lightning.pytorch.loggers import WandbLogger
 
-    offline = mode == "offline" or (mode == "auto" and not _network_is_open())
+    offline = mode == "offline" or (mode == "auto" and not is_reachable("api.wandb.ai"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
         return WandbLogger(project=project, name=folder.name, save_dir=folder, offline=offline)
     except ModuleNotFoundError as error:
         raise TrainerError("--wandb needs Weights & Biases: pip install 'safetrip[wandb]'") from error
-
-
-def _network_is_open(host: str = "api.wandb.ai", timeout: float = 3.0) -> bool:
-    try:
-        socket.create_connection((host, 443), timeout=timeout).close()
-    except OSError:
-        return False
-    return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from safetrip_trainer.losses import FixedBalance, InverseHuberLoss, UncertaintyBalance
@@ -12,6 +11,7 @@ from safetrip_trainer.losses.reduction import TaskLoss
 from safetrip_trainer.metrics import DepthMetrics
 from safetrip_trainer.model.hydranet import MAX_DEPTH, HydraNet, HydraOutput
 from safetrip_trainer.model.initialize import initialize_encoder
+from safetrip_trainer.model.preprocess import resize
 from safetrip_trainer.training.task import Task
 
 __all__ = ["HydraTask"]
@@ -87,7 +87,7 @@ class HydraTask(Task):
         output: HydraOutput = self(batch["image"])
         size = batch["labels"].shape[-2:]
         self.segmentation_metrics.update(self.labels_of(output.logits, size), batch["labels"])
-        depth = F.interpolate(output.depth.float(), size=size, mode="bilinear", align_corners=False)
+        depth = resize(output.depth.float(), size)
         self.depth_metrics.update(depth.squeeze(1) * MAX_DEPTH, batch["depth"])
 
     def on_validation_epoch_end(self) -> None:

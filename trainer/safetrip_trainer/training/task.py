@@ -6,13 +6,13 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from safetrip_trainer.classes import NUM_CLASSES
 from safetrip_trainer.losses import WeightedCrossEntropy
 from safetrip_trainer.metrics import SegmentationMetrics
+from safetrip_trainer.model.preprocess import resize
 from safetrip_trainer.training.provenance import provenance
 from safetrip_trainer.training.schedule import warmup_cosine
 
@@ -56,8 +56,7 @@ class Task(L.LightningModule):
 
     def labels_of(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """(N, classes, h/4, w/4) logits to (N, H, W) class ids, as the deploy graph does."""
-        full = F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
-        return full.argmax(dim=1)
+        return resize(logits.float(), size).argmax(dim=1)
 
     def log_segmentation(self) -> dict[str, Any]:
         """Logs the epoch's segmentation figures and starts the next epoch's."""
