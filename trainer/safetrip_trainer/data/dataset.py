@@ -23,7 +23,7 @@ class SafetripDataset(Dataset[dict[str, Any]]):
     """Images with class labels and depth, either of which may be missing.
 
     An item holds `image` (3, h, w) float32, normalised; `labels` (h, w) int64, 255 where unlabelled; `depth`
-    (h, w) float32 metres, 0 where not measured; `id`.
+    (h, w) float32 metres, 0 where not measured; `name`, the sample's id.
 
     Args:
         index: the prepared set.
@@ -65,7 +65,7 @@ class SafetripDataset(Dataset[dict[str, Any]]):
             "image": image.as_subclass(Tensor),
             "labels": labels.as_subclass(Tensor).long(),
             "depth": depth.as_subclass(Tensor),
-            "id": sample.id,
+            "name": sample.id,
         }
 
     def _labels(self, sample: Sample) -> Tensor:
