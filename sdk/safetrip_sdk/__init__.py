@@ -15,10 +15,12 @@ from safetrip_sdk._version import __version__
 if TYPE_CHECKING:
     from safetrip_sdk.backends.base import CpuOptions
     from safetrip_sdk.bundle import Bundle
+    from safetrip_sdk.classes import ClassTable
     from safetrip_sdk.errors import SafetripError
     from safetrip_sdk.manifest import Manifest
     from safetrip_sdk.overlay import Overlay
     from safetrip_sdk.prediction import Prediction, Timing
+    from safetrip_sdk.results import CameraIntrinsics, Hazard, LabelledPoints, Walkable
     from safetrip_sdk.runtime import Runtime, RuntimeOptions
     from safetrip_sdk.sources import FrameSource, open_source
     from safetrip_sdk.stats import RuntimeStats
@@ -27,8 +29,12 @@ if TYPE_CHECKING:
 # Loaded when first asked for: importing the package touches no backend, no GPU, and little else.
 _HOMES = {
     "Bundle": "bundle",
+    "CameraIntrinsics": "results",
+    "ClassTable": "classes",
     "CpuOptions": "backends.base",
     "FrameSource": "sources",
+    "Hazard": "results",
+    "LabelledPoints": "results",
     "Manifest": "manifest",
     "Overlay": "overlay",
     "Prediction": "prediction",
@@ -38,13 +44,18 @@ _HOMES = {
     "SafetripError": "errors",
     "Ticket": "ticket",
     "Timing": "prediction",
+    "Walkable": "results",
     "open_source": "sources",
 }
 
 __all__ = [
     "Bundle",
+    "CameraIntrinsics",
+    "ClassTable",
     "CpuOptions",
     "FrameSource",
+    "Hazard",
+    "LabelledPoints",
     "Manifest",
     "Overlay",
     "Prediction",
@@ -54,6 +65,7 @@ __all__ = [
     "SafetripError",
     "Ticket",
     "Timing",
+    "Walkable",
     "__version__",
     "open_source",
 ]

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from safetrip_sdk.classes import ClassTable
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from safetrip_sdk.results import CameraIntrinsics, Hazard, LabelledPoints, Walkable
 
 __all__ = ["Prediction", "Timing"]
 
@@ -40,7 +44,7 @@ class Prediction:
         labels: (h, w) uint8 class ids, indices into `classes`.
         depth: (h, w) float32 metres along the optical axis.
         confidence: (h, w) uint8, 255 = certain; None where the model gives none.
-        classes: class names by id.
+        classes: class names by id; a `ClassTable`, with kinds and colours, where a bundle was opened.
         frame_id: counts the runtime's frames from 0; a dropped frame leaves a gap.
         captured_at: nanoseconds on the monotonic clock (`time.monotonic_ns`).
         timing: where the time went.
@@ -63,6 +67,57 @@ class Prediction:
         _check("depth", self.depth, np.float32, shape)
         if self.confidence is not None:
             _check("confidence", self.confidence, np.uint8, shape)
+
+    def hazards(self, intrinsics: CameraIntrinsics | None = None, sectors: int = 9) -> tuple[Hazard, ...]:
+        """The nearest obstacle of each sector of the view, from left to right; see `results.find_hazards`.
+
+        Args:
+            intrinsics: of the camera, in its own image size: gives bearings and sizes in metres.
+            sectors: side by side; equal angles with intrinsics, else equal numbers of columns.
+
+        Returns:
+            At most one `Hazard` for each sector; empty where no obstacle is in view.
+
+        Raises:
+            ValueError: fewer than 1 sector, or `classes` says no kinds (see `ClassTable`).
+        """
+        from safetrip_sdk.results.hazards import find_hazards
+
+        return find_hazards(self, self._table(), intrinsics, sectors)
+
+    def walkable(self, intrinsics: CameraIntrinsics | None = None, sectors: int = 9) -> Walkable:
+        """Mask of the ground to walk on, and the free way ahead by sector; see `results.find_walkable`.
+
+        Args:
+            intrinsics: of the camera, in its own image size: sectors are then equal angles.
+            sectors: side by side.
+
+        Raises:
+            ValueError: fewer than 1 sector, no surface to walk on among the classes, or `classes` says no
+                kinds.
+        """
+        from safetrip_sdk.results.walkable import find_walkable
+
+        return find_walkable(self, self._table(), intrinsics, sectors)
+
+    def points(self, intrinsics: CameraIntrinsics, max_distance: float | None = None) -> LabelledPoints:
+        """Labelled point cloud: `xyz` (N, 3) float32 metres in camera axes, `labels` (N,) uint8.
+
+        Args:
+            intrinsics: of the camera, in its own image size.
+            max_distance: metres; points behind it are left out.
+        """
+        from safetrip_sdk.results.points import to_points
+
+        return to_points(self, intrinsics, max_distance)
+
+    def _table(self) -> ClassTable:
+        if not isinstance(self.classes, ClassTable):
+            raise ValueError(
+                "prediction.classes: names alone do not say which classes are obstacles; give the runtime "
+                "a ClassTable (a bundle's runtime has one)"
+            )
+        return self.classes
 
     def __repr__(self) -> str:
         height, width = self.labels.shape

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from safetrip_sdk.backends import AUTO_PRECISIONS, BACKENDS, check_backend, open_backend, probe
 from safetrip_sdk.backends.base import Backend, BackendOptions, CpuOptions
 from safetrip_sdk.bundle import Bundle
+from safetrip_sdk.classes import ClassTable
 from safetrip_sdk.errors import (
     BackendUnavailableError,
     EngineError,
@@ -107,7 +108,7 @@ class Runtime:
             return backend
 
         _require_some_backend(opened, parsed)
-        self._start(opener, opened.manifest.class_names, parsed)
+        self._start(opener, ClassTable(opened.manifest.classes), parsed)
         self.bundle: Bundle | None = opened
 
     @classmethod
@@ -243,7 +244,7 @@ class Runtime:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names by id."""
+        """Class names by id; a `ClassTable` where a bundle was opened."""
         return self._classes
 
     @property
