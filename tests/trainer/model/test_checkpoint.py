@@ -11,9 +11,16 @@ from safetensors.torch import save_file
 from torchvision.models import mobilenet_v2
 
 from safetrip_trainer.errors import CheckpointError
-from safetrip_trainer.model.checkpoint import load_checkpoint, load_state_file, load_weights, translate_keys
+from safetrip_trainer.model.checkpoint import (
+    load_checkpoint,
+    load_weights,
+    read_weights,
+    translate_keys,
+    write_safetensors,
+)
 from safetrip_trainer.model.hydranet import HydraNet
 from safetrip_trainer.model.initialize import initialize_encoder
+from safetrip_trainer.model.load import load_student
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +111,7 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "cut.ckpt").write_bytes((tmp_path / "whole.ckpt").read_bytes()[:500])
     for name in ("short.safetensors", "cut.ckpt", "absent.ckpt"):
         with pytest.raises(CheckpointError, match=name):
-            load_state_file(tmp_path / name)
+            read_weights(tmp_path / name)
 
 
 def test_partial_weights_are_refused_whole(tmp_path: Path, net: HydraNet) -> None:
@@ -112,5 +119,28 @@ def test_partial_weights_are_refused_whole(tmp_path: Path, net: HydraNet) -> Non
     save_file(state, tmp_path / "part.safetensors")
     before = {key: value.clone() for key, value in net.state_dict().items()}
     with pytest.raises(CheckpointError, match=r"part\.safetensors.*depth\.pre\.weight.*fix-checkpoint"):
-        load_weights(net, tmp_path / "part.safetensors")
+        load_weights(net, read_weights(tmp_path / "part.safetensors"))
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+def test_safetensors_carry_what_the_net_needs_to_be_built_again(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = HydraNet(width_mult=0.35, decoder_channels=32, depth_head="log").eval()
+    settings = {"width_mult": 0.35, "decoder_channels": 32, "depth": {"head": "log"}}
+    write_safetensors(tmp_path / "net.safetensors", net.state_dict(), {"hyper_parameters": settings})
+    again, record = load_student(tmp_path / "net.safetensors")
+    assert record["hyper_parameters"] == settings
+    image = torch.rand(1, 3, 64, 64)
+    for ours, theirs in zip(net(image), again(image)):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_checkpoint_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = HydraNet(width_mult=0.35, decoder_channels=32)
+    settings = {"width_mult": 0.35, "decoder_channels": 32}
+    torch.save({"state_dict": net.state_dict(), "hyper_parameters": settings}, tmp_path / "net.ckpt")
+    calls = []
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda *args, **options: calls.append(args) or load(*args, **options))
+    load_student(tmp_path / "net.ckpt")
+    assert len(calls) == 1

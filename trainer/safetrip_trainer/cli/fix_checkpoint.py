@@ -33,13 +33,13 @@ def run(args: argparse.Namespace) -> None:
 
     from safetrip_trainer.data.files import write_atomic
     from safetrip_trainer.errors import CheckpointError
-    from safetrip_trainer.model.checkpoint import load_state_file, translate_keys
+    from safetrip_trainer.model.checkpoint import read_weights, translate_keys
     from safetrip_trainer.model.hydranet import HydraNet
 
     if args.out.suffix != ".safetensors":
         raise CheckpointError(f"{args.out}: the result is safetensors; name it FILE.safetensors")
     net = HydraNet(width_mult=args.width_mult, decoder_channels=args.decoder_channels)
-    found, report = translate_keys(load_state_file(args.checkpoint), net)
+    found, report = translate_keys(read_weights(args.checkpoint).state, net)
     missing = [key for key in report.missing if not key.endswith("num_batches_tracked")]
     strangers = len(report.unexpected)
     print(f"{len(report.matched)} tensors matched, {len(missing)} of ours missing, {strangers} not ours")

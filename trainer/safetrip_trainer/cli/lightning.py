@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from safetrip_trainer.data.datamodule import SafetripDataModule
+from safetrip_trainer.training.ema import WarmEMA
 from safetrip_trainer.training.loggers import build_loggers, claim_run_folder
 from safetrip_trainer.training.task import Task
 
@@ -34,6 +35,9 @@ class SafetripCLI(LightningCLI):
             default="off",
             help="log to Weights & Biases too; auto goes offline where the network is closed",
         )
+        parser.add_argument(
+            "--ema", type=float, default=0.0, help="decay of averaged weights, such as 0.999 (0: off)"
+        )
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         config = self._get(self.config_init, "trainer", default={})
@@ -47,6 +51,9 @@ class SafetripCLI(LightningCLI):
                 folder, self._get(self.config, "wandb", "off"), self._get(self.config, "project", "safetrip")
             )
         callbacks = list(config.get("callbacks") or [])
+        if self.subcommand == "fit" and self._get(self.config, "ema"):
+            # First: what the others see of a validation is the average's.
+            callbacks.insert(0, WarmEMA(self._get(self.config, "ema")))
         if self.subcommand == "fit" and not config.get("fast_dev_run"):
             callbacks.append(best_checkpoint(folder))
             if logging_on:

@@ -2,6 +2,23 @@
 
 from safetrip_trainer.losses.balance import FixedBalance, UncertaintyBalance
 from safetrip_trainer.losses.berhu import InverseHuberLoss
-from safetrip_trainer.losses.cross_entropy import WeightedCrossEntropy
+from safetrip_trainer.losses.cross_entropy import (
+    FocalCrossEntropy,
+    HardPixelCrossEntropy,
+    WeightedCrossEntropy,
+)
+from safetrip_trainer.losses.depth_gradient import DepthGradientLoss
+from safetrip_trainer.losses.scale_invariant import ScaleInvariantLoss
+from safetrip_trainer.losses.soft_target import SoftTargetLoss
 
-__all__ = ["FixedBalance", "InverseHuberLoss", "UncertaintyBalance", "WeightedCrossEntropy"]
+__all__ = [
+    "DepthGradientLoss",
+    "FixedBalance",
+    "FocalCrossEntropy",
+    "HardPixelCrossEntropy",
+    "InverseHuberLoss",
+    "ScaleInvariantLoss",
+    "SoftTargetLoss",
+    "UncertaintyBalance",
+    "WeightedCrossEntropy",
+]

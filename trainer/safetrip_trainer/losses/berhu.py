@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -19,12 +21,24 @@ class InverseHuberLoss(nn.Module):
     Args:
         threshold: c, on normalised depth.
         max_depth: metres that normalise to 1; deeper pixels have no valid target.
+        min_depth: metres that normalise to 0 on a logarithmic scale, on which an error counts by its ratio
+            to the distance; `None` for the linear scale, on which far pixels weigh most.
     """
 
-    def __init__(self, threshold: float = 0.1, max_depth: float = 80.0) -> None:
+    def __init__(
+        self, threshold: float = 0.1, max_depth: float = 80.0, min_depth: float | None = None
+    ) -> None:
         super().__init__()
         self.threshold = threshold
         self.max_depth = max_depth
+        self.min_depth = min_depth
+
+    def _normalised(self, fraction: Tensor) -> Tensor:
+        """A fraction of `max_depth` on the loss's scale, 0..1."""
+        if self.min_depth is None:
+            return fraction
+        lowest = self.min_depth / self.max_depth
+        return 1 - fraction.clamp(min=lowest).log() / math.log(lowest)
 
     def forward(self, depth: Tensor, target: Tensor) -> TaskLoss:
         """Scores one batch.
@@ -35,7 +49,8 @@ class InverseHuberLoss(nn.Module):
         """
         depth = resize(depth.float(), (target.shape[-2], target.shape[-1])).squeeze(1)
         valid = (target > 0) & (target <= self.max_depth)
-        error = (depth[valid] - target[valid] / self.max_depth).abs()
+        goal = self._normalised(target[valid] / self.max_depth)
+        error = (self._normalised(depth[valid]) - goal).abs()
         c = self.threshold
         loss = torch.where(error <= c, error, (error.square() + c * c) / (2 * c))
         return mean_over_labels(loss.sum(), valid.sum().to(loss.dtype))

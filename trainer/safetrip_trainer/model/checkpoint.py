@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from safetrip_sdk.atomic import write_bytes
 from safetrip_trainer.errors import CheckpointError
 
-__all__ = ["KeyReport", "load_checkpoint", "load_state_file", "load_weights", "translate_keys"]
+__all__ = [
+    "KeyReport",
+    "WeightsFile",
+    "load_checkpoint",
+    "load_weights",
+    "read_weights",
+    "translate_keys",
+    "write_safetensors",
+]
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -33,26 +44,72 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_state_file(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or of a torch checkpoint (its `state_dict` where it has one).
+@dataclass(frozen=True)
+class WeightsFile:
+    """One file of weights, read once."""
+
+    path: Path
+    state: dict[str, Tensor]
+    """Tensors by name."""
+    record: dict[str, Any]
+    """What the file says of itself: the keys of `RECORD` that it has."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters of the model; empty where the file does not say."""
+        return self.record.get("hyper_parameters") or {}
+
+
+RECORD = ("hyper_parameters", "datamodule_hyper_parameters", "epoch", "global_step", "provenance")
+"""What a checkpoint says of its training besides the tensors."""
+
+_METADATA = "safetrip"
+
+
+def read_weights(path: Path) -> WeightsFile:
+    """A safetensors file or a torch checkpoint (its `state_dict` where it has one).
 
     Raises:
         CheckpointError: the file is missing, broken, or holds no tensors.
     """
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from error
+        return _read_safetensors(path)
     content = load_checkpoint(path)
     state = content.get("state_dict", content.get("model", content))
     tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"{path}: holds no tensors")
-    return tensors
+    return WeightsFile(path, tensors, {key: content[key] for key in RECORD if key in content})
+
+
+def _read_safetensors(path: Path) -> WeightsFile:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            record = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from error
+    return WeightsFile(path, tensors, record if isinstance(record, dict) else {})
+
+
+def write_safetensors(path: Path, state: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+    """Tensors and what is known of them, for others: `read_weights` and any safetensors reader take it.
+
+    Raises:
+        CheckpointError: the file cannot be written; what stood there still does.
+    """
+    from safetensors.torch import save
+
+    # safetensors takes each tensor's own, dense memory only.
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    metadata = {"format": "pt", _METADATA: json.dumps(record, default=str)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write_bytes(path, save(tensors, metadata))
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True)
@@ -141,17 +198,17 @@ def translate_keys(state: dict[str, Tensor], model: nn.Module) -> tuple[dict[str
     return found, KeyReport(matched, [key for key in own if key not in found], unexpected)
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, file: WeightsFile) -> None:
     """Loads a file's weights into the model, all of them or none.
 
     Raises:
         CheckpointError: the file's keys do not cover the model; names the first that is missing.
     """
-    found, report = translate_keys(load_state_file(path), model)
+    found, report = translate_keys(file.state, model)
     missing = [key for key in report.missing if not key.endswith("num_batches_tracked")]
     if missing:
         raise CheckpointError(
-            f"{path}: {len(missing)} of {len(model.state_dict())} tensors are missing or of another shape "
-            f"(first: {missing[0]}); `trainer fix-checkpoint` shows what matches"
+            f"{file.path}: {len(missing)} of {len(model.state_dict())} tensors are missing or of another "
+            f"shape (first: {missing[0]}); `trainer fix-checkpoint` shows what matches"
         )
     model.load_state_dict(found, strict=False)

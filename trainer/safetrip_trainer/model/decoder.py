@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from safetrip_trainer.model.preprocess import resize
 
 __all__ = ["ChainedResidualPooling", "LightWeightRefineNet"]
 
@@ -59,9 +60,7 @@ class LightWeightRefineNet(nn.Module):
             total = group[0] if len(group) == 1 else group[0] + group[1]
             if fused is not None:
                 lateral = self.laterals[level - 1](fused)
-                total = total + F.interpolate(
-                    lateral, size=total.shape[-2:], mode="bilinear", align_corners=False
-                )
+                total = total + resize(lateral, (total.shape[-2], total.shape[-1]))
             fused = pool(self.activation(total))
         assert fused is not None
         return fused

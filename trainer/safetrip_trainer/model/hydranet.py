@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from safetrip_trainer.classes import NUM_CLASSES
 from safetrip_trainer.model.decoder import LightWeightRefineNet
 from safetrip_trainer.model.encoder import MobileNetV2Encoder
-from safetrip_trainer.model.heads import DepthHead, TaskHead
+from safetrip_trainer.model.heads import DepthHead, LogDepthHead, TaskHead
 
-__all__ = ["MAX_DEPTH", "HydraNet", "HydraOutput"]
+__all__ = ["MAX_DEPTH", "MIN_DEPTH", "HydraNet", "HydraOutput"]
 
 MAX_DEPTH = 80.0
 """Metres at which the depth head saturates."""
+
+MIN_DEPTH = 0.3
+"""Metres at which the logarithmic depth head saturates."""
 
 _DEPTH_PRIOR = 10.0
 
@@ -36,16 +38,25 @@ class HydraNet(nn.Module):
         num_classes: outputs of the segmentation head.
         width_mult: width multiplier of the encoder.
         decoder_channels: width of the decoder.
+        depth_head: `sigmoid` (linear in depth) or `log` (linear in its logarithm).
     """
 
     def __init__(
-        self, num_classes: int = NUM_CLASSES, width_mult: float = 1.0, decoder_channels: int = 256
+        self,
+        num_classes: int = NUM_CLASSES,
+        width_mult: float = 1.0,
+        decoder_channels: int = 256,
+        depth_head: Literal["sigmoid", "log"] = "sigmoid",
     ) -> None:
         super().__init__()
         self.encoder = MobileNetV2Encoder(width_mult)
         self.decoder = LightWeightRefineNet(self.encoder.channels, decoder_channels)
         self.segmentation = TaskHead(decoder_channels, num_classes)
-        self.depth = DepthHead(decoder_channels)
+        self.depth: DepthHead | LogDepthHead
+        if depth_head == "log":
+            self.depth = LogDepthHead(decoder_channels, MIN_DEPTH / MAX_DEPTH)
+        else:
+            self.depth = DepthHead(decoder_channels)
         self._initialize()
 
     def _initialize(self) -> None:
@@ -57,7 +68,7 @@ class HydraNet(nn.Module):
             if ".convs." in name:
                 weight.data.mul_(0.1)
         # Depth starts at a street's usual distance rather than at half the range.
-        prior = math.log(_DEPTH_PRIOR / (MAX_DEPTH - _DEPTH_PRIOR))
+        prior = self.depth.raw(_DEPTH_PRIOR / MAX_DEPTH)
         for head, bias in ((self.segmentation, 0.0), (self.depth, prior)):
             assert head.out.bias is not None
             nn.init.normal_(head.out.weight, std=0.01)

@@ -58,9 +58,9 @@ def _download(encoder: MobileNetV2Encoder) -> str:
 
 
 def _load_file(encoder: MobileNetV2Encoder, path: Path) -> None:
-    from safetrip_trainer.model.checkpoint import load_state_file
+    from safetrip_trainer.model.checkpoint import read_weights
 
-    _load_state(encoder, load_state_file(path), str(path))
+    _load_state(encoder, read_weights(path).state, str(path))
 
 
 def _load_state(encoder: MobileNetV2Encoder, state: dict[str, Tensor], source: str) -> None:

@@ -1,18 +1,29 @@
-"""Models from checkpoints of `trainer fit`."""
+"""Models from checkpoints of `trainer fit`, and from the safetensors that it leaves for others."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from safetrip_trainer.errors import CheckpointError
-from safetrip_trainer.model.checkpoint import load_checkpoint, load_weights
+from safetrip_trainer.model.checkpoint import WeightsFile, load_weights, read_weights
 from safetrip_trainer.model.hydranet import HydraNet
 from safetrip_trainer.model.teacher import SegformerTeacher
 
-__all__ = ["load_student", "load_teacher"]
+__all__ = ["build_student", "load_segmenter", "load_student", "load_teacher"]
+
+
+def build_student(settings: Mapping[str, Any]) -> HydraNet:
+    """An untrained student as a checkpoint's hyper-parameters describe it; the defaults where they do not."""
+    return HydraNet(
+        width_mult=settings.get("width_mult", 1.0),
+        decoder_channels=settings.get("decoder_channels", 256),
+        depth_head=(settings.get("depth") or {}).get("head", "sigmoid"),
+    )
 
 
 def load_student(path: str | Path) -> tuple[HydraNet, dict[str, Any]]:
@@ -28,16 +39,10 @@ def load_student(path: str | Path) -> tuple[HydraNet, dict[str, Any]]:
     if str(path) == "random":
         torch.manual_seed(0)
         return HydraNet().eval(), {"label": "untrained weights, for benchmarks"}
-    file = Path(path)
-    record = _record(file)
-    settings = record.get("hyper_parameters", {})
-    if "variant" in settings:
-        raise CheckpointError(f"{file}: holds the teacher; give a checkpoint of the student (HydraTask)")
-    net = HydraNet(
-        width_mult=settings.get("width_mult", 1.0), decoder_channels=settings.get("decoder_channels", 256)
-    )
-    load_weights(net, file)
-    return net.eval(), record
+    file = read_weights(Path(path))
+    if "variant" in file.settings:
+        raise CheckpointError(f"{path}: holds the teacher; give a checkpoint of the student (HydraTask)")
+    return _student(file), file.record
 
 
 def load_teacher(path: str | Path) -> SegformerTeacher:
@@ -46,19 +51,43 @@ def load_teacher(path: str | Path) -> SegformerTeacher:
     Raises:
         CheckpointError: the file is missing, broken, or holds another model.
     """
-    file = Path(path)
-    variant = _record(file).get("hyper_parameters", {}).get("variant")
-    if variant is None:
-        raise CheckpointError(f"{file}: holds no teacher; train one with configs/teacher.yaml")
-    teacher = SegformerTeacher(variant, pretrained=False)
+    file = read_weights(Path(path))
+    if "variant" not in file.settings:
+        raise CheckpointError(f"{path}: holds no teacher; train one with configs/teacher.yaml")
+    return _teacher(file)
+
+
+class _Logits(nn.Module):
+    """The segmentation head's part of a student."""
+
+    def __init__(self, net: HydraNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.net(image).logits
+        return logits
+
+
+def load_segmenter(path: str | Path) -> nn.Module:
+    """Whoever can teach classes, teacher or student: (N, 3, h, w) to logits (N, classes, h/4, w/4).
+
+    In evaluation mode.
+
+    Raises:
+        CheckpointError: the file is missing, broken, or holds another model.
+    """
+    file = read_weights(Path(path))
+    return _teacher(file) if "variant" in file.settings else _Logits(_student(file)).eval()
+
+
+def _student(file: WeightsFile) -> HydraNet:
+    net = build_student(file.settings)
+    load_weights(net, file)
+    return net.eval()
+
+
+def _teacher(file: WeightsFile) -> SegformerTeacher:
+    teacher = SegformerTeacher(file.settings["variant"], pretrained=False)
     load_weights(teacher, file)
     return teacher.eval()
-
-
-def _record(file: Path) -> dict[str, Any]:
-    """Everything but the tensors."""
-    if file.suffix == ".safetensors":
-        return {}
-    content = load_checkpoint(file)
-    keys = ("hyper_parameters", "datamodule_hyper_parameters", "epoch", "global_step", "provenance")
-    return {key: content[key] for key in keys if key in content}

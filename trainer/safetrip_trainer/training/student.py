@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from safetrip_trainer.losses import FixedBalance, InverseHuberLoss, UncertaintyBalance
+from safetrip_trainer.classes import NUM_CLASSES
+from safetrip_trainer.losses import (
+    DepthGradientLoss,
+    FixedBalance,
+    FocalCrossEntropy,
+    HardPixelCrossEntropy,
+    InverseHuberLoss,
+    ScaleInvariantLoss,
+    SoftTargetLoss,
+    UncertaintyBalance,
+    WeightedCrossEntropy,
+)
 from safetrip_trainer.losses.reduction import TaskLoss
 from safetrip_trainer.metrics import DepthMetrics
-from safetrip_trainer.model.hydranet import MAX_DEPTH, HydraNet, HydraOutput
+from safetrip_trainer.model.hydranet import MAX_DEPTH, MIN_DEPTH, HydraNet, HydraOutput
 from safetrip_trainer.model.initialize import initialize_encoder
+from safetrip_trainer.model.load import load_segmenter
 from safetrip_trainer.model.preprocess import resize
+from safetrip_trainer.training.options import DepthOptions, DistillOptions, SegmentationOptions
 from safetrip_trainer.training.task import Task
 
 __all__ = ["HydraTask"]
@@ -26,12 +42,16 @@ class HydraTask(Task):
         init_weights: `auto` (ImageNet weights where the network is there), `random`, or a file of
             torchvision's mobilenet_v2.
         lr: peak learning rate.
+        encoder_lr_factor: the encoder's peak learning rate as a share of `lr`.
         weight_decay: AdamW's.
         warmup_epochs: length of the linear warm-up.
         balance: `fixed` weights, or `uncertainty` (Kendall et al. 2018).
         segmentation_weight: of the fixed balance.
         depth_weight: of the fixed balance.
         berhu_threshold: where inverse Huber turns quadratic, on normalised depth.
+        segmentation: how pixels of annotated classes count.
+        depth: how distances are said and judged.
+        distill: soft targets of a teacher.
     """
 
     def __init__(
@@ -40,19 +60,37 @@ class HydraTask(Task):
         decoder_channels: int = 256,
         init_weights: str = "auto",
         lr: float = 1e-3,
+        encoder_lr_factor: float = 1.0,
         weight_decay: float = 1e-4,
         warmup_epochs: float = 5,
         balance: Literal["fixed", "uncertainty"] = "fixed",
         segmentation_weight: float = 0.5,
         depth_weight: float = 0.5,
         berhu_threshold: float = 0.1,
+        segmentation: SegmentationOptions = SegmentationOptions(),  # noqa: B008 (frozen)
+        depth: DepthOptions = DepthOptions(),  # noqa: B008 (frozen)
+        distill: DistillOptions = DistillOptions(),  # noqa: B008 (frozen)
     ) -> None:
-        net = HydraNet(width_mult=width_mult, decoder_channels=decoder_channels)
-        super().__init__(net, lr, weight_decay, warmup_epochs)
+        net = HydraNet(width_mult=width_mult, decoder_channels=decoder_channels, depth_head=depth.head)
+        super().__init__(net, lr, weight_decay, warmup_epochs, _segmentation_loss(segmentation))
         self.save_hyperparameters()
+        # Plain values only: a checkpoint that held our classes could not be loaded with weights_only.
+        groups = {"segmentation": segmentation, "depth": depth, "distill": distill}
+        self.hparams.update({name: asdict(group) for name, group in groups.items()})
         self.init_weights = init_weights
-        self.depth_loss = InverseHuberLoss(berhu_threshold, MAX_DEPTH)
+        self.encoder_lr_factor = encoder_lr_factor
+        lowest = MIN_DEPTH if depth.head == "log" else None
+        self.depth_loss = InverseHuberLoss(berhu_threshold, MAX_DEPTH, lowest)
+        # Terms of the depth loss besides inverse Huber, and their weights.
+        self.depth_terms: list[tuple[float, nn.Module]] = [
+            (depth.silog_weight, ScaleInvariantLoss(depth.silog_share, MAX_DEPTH)),
+            (depth.gradient_weight, DepthGradientLoss(max_depth=MAX_DEPTH)),
+        ]
         self.depth_metrics = DepthMetrics(MAX_DEPTH)
+        self.distill = distill
+        self.soft_target_loss = SoftTargetLoss(distill.temperature)
+        # In a list: no part of the module, so that no checkpoint and no optimizer has its weights.
+        self._teacher: list[nn.Module] = []
         self.balance: FixedBalance | UncertaintyBalance
         if balance == "fixed":
             self.balance = FixedBalance({"segmentation": segmentation_weight, "depth": depth_weight})
@@ -65,23 +103,45 @@ class HydraTask(Task):
         if stage == "fit" and not resuming:
             assert isinstance(self.net, HydraNet)
             initialize_encoder(self.net.encoder, self.init_weights)
+        if stage == "fit" and self.distill.teacher_ckpt and not self._teacher:
+            teacher = load_segmenter(Path(self.distill.teacher_ckpt)).requires_grad_(False)
+            self._teacher.append(teacher.to(memory_format=torch.channels_last))
 
-    def losses(self, batch: dict[str, Any]) -> dict[str, TaskLoss]:
+    def on_fit_start(self) -> None:
+        for teacher in self._teacher:
+            teacher.to(self.device)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The encoder at its own rate, and the rest."""
+        if self.encoder_lr_factor == 1.0:
+            return super().parameter_groups()
+        assert isinstance(self.net, HydraNet)
+        encoder = list(self.net.encoder.parameters())
+        own = {id(parameter) for parameter in encoder}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in own]
+        return [{"params": rest}, {"params": encoder, "lr": self.lr * self.encoder_lr_factor}]
+
+    def task_losses(self, output: HydraOutput, batch: dict[str, Any]) -> dict[str, TaskLoss]:
         """Each task's loss over the pixels that have its label, be there any or none."""
-        output: HydraOutput = self(batch["image"])
-        return {
-            "segmentation": self.segmentation_loss(output.logits, batch["labels"]),
-            "depth": self.depth_loss(output.depth, batch["depth"]),
-        }
+        depth: TaskLoss = self.depth_loss(output.depth, batch["depth"])
+        for weight, term in self.depth_terms:
+            if weight:
+                depth = depth._replace(value=depth.value + weight * term(output.depth, batch["depth"]).value)
+        segmentation = self.segmentation_loss(output.logits, batch["labels"], batch.get("confidence"))
+        return {"segmentation": segmentation, "depth": depth}
 
-    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        losses = self.losses(batch)
-        total: Tensor = self.balance(losses)
-        size = batch["image"].shape[0]
-        self.log("train/loss", total, prog_bar=True, on_step=False, on_epoch=True, batch_size=size)
-        for task, loss in losses.items():
-            self.log(f"train/{task}_loss", loss.value, on_step=False, on_epoch=True, batch_size=size)
-        return total
+    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The batch's losses by name; `total` is what is minimised."""
+        output: HydraOutput = self(batch["image"])
+        tasks = self.task_losses(output, batch)
+        total: Tensor = self.balance(tasks)
+        parts = {task: loss.value for task, loss in tasks.items()}
+        for teacher in self._teacher:
+            with torch.no_grad():
+                targets = teacher(batch["image"].contiguous(memory_format=torch.channels_last))
+            parts["distillation"] = self.soft_target_loss(output.logits, targets).value
+            total = total + self.distill.weight * parts["distillation"]
+        return {"total": total, **parts}
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         output: HydraOutput = self(batch["image"])
@@ -102,3 +162,11 @@ class HydraTask(Task):
 
     test_step = validation_step
     on_test_epoch_end = on_validation_epoch_end
+
+
+def _segmentation_loss(options: SegmentationOptions) -> WeightedCrossEntropy:
+    if options.loss == "ohem":
+        return HardPixelCrossEntropy(NUM_CLASSES, options.ohem_keep)
+    if options.loss == "focal":
+        return FocalCrossEntropy(NUM_CLASSES, options.focal_gamma)
+    return WeightedCrossEntropy(NUM_CLASSES)

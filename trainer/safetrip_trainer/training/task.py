@@ -9,7 +9,6 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from safetrip_trainer.classes import NUM_CLASSES
 from safetrip_trainer.losses import WeightedCrossEntropy
 from safetrip_trainer.metrics import SegmentationMetrics
 from safetrip_trainer.model.preprocess import resize
@@ -27,16 +26,24 @@ class Task(L.LightningModule):
         lr: peak learning rate.
         weight_decay: AdamW's, on every parameter.
         warmup_epochs: length of the linear warm-up.
+        segmentation_loss: over labelled pixels.
     """
 
-    def __init__(self, net: nn.Module, lr: float, weight_decay: float, warmup_epochs: float) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        lr: float,
+        weight_decay: float,
+        warmup_epochs: float,
+        segmentation_loss: WeightedCrossEntropy,
+    ) -> None:
         super().__init__()
         # Convolutions run two to three times as fast in this layout, on CPUs and on tensor cores.
         self.net = net.to(memory_format=torch.channels_last)
         self.lr = lr
         self.weight_decay = weight_decay
         self.warmup_epochs = warmup_epochs
-        self.segmentation_loss = WeightedCrossEntropy(NUM_CLASSES)
+        self.segmentation_loss = segmentation_loss
         self.segmentation_metrics = SegmentationMetrics()
 
     def setup(self, stage: str) -> None:
@@ -69,8 +76,24 @@ class Task(L.LightningModule):
             self.log(f"val/iou/{name}", iou, sync_dist=False)
         return summary
 
+    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The batch's losses by name; `total` is what is minimised."""
+        raise NotImplementedError
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        losses = self.losses(batch)
+        total, size = losses.pop("total"), batch["image"].shape[0]
+        self.log("train/loss", total, prog_bar=True, on_step=False, on_epoch=True, batch_size=size)
+        for name, value in losses.items():
+            self.log(f"train/{name}_loss", value, on_step=False, on_epoch=True, batch_size=size)
+        return total
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What AdamW takes: groups that may have a peak rate of their own."""
+        return [{"params": list(self.parameters())}]
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        optimizer = torch.optim.AdamW(self.parameter_groups(), lr=self.lr, weight_decay=self.weight_decay)
         steps = int(self.trainer.estimated_stepping_batches)
         epochs = max(self.trainer.max_epochs or 1, 1)
         scheduler = warmup_cosine(optimizer, steps, round(steps * self.warmup_epochs / epochs))

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from safetrip_trainer.losses.reduction import TaskLoss
+from safetrip_trainer.classes import NUM_CLASSES
+from safetrip_trainer.losses import WeightedCrossEntropy
 from safetrip_trainer.model.teacher import SegformerTeacher
 from safetrip_trainer.training.task import Task
 
@@ -32,14 +33,14 @@ class TeacherTask(Task):
         weight_decay: float = 0.01,
         warmup_epochs: float = 2,
     ) -> None:
-        super().__init__(SegformerTeacher(variant, pretrained), lr, weight_decay, warmup_epochs)
+        net, loss = SegformerTeacher(variant, pretrained), WeightedCrossEntropy(NUM_CLASSES)
+        super().__init__(net, lr, weight_decay, warmup_epochs, loss)
         self.save_hyperparameters()
 
-    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        loss: TaskLoss = self.segmentation_loss(self(batch["image"]), batch["labels"])
-        size = batch["image"].shape[0]
-        self.log("train/loss", loss.value, prog_bar=True, on_step=False, on_epoch=True, batch_size=size)
-        return loss.value
+    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Cross-entropy over the labelled pixels, as `total`."""
+        logits = self(batch["image"])
+        return {"total": self.segmentation_loss(logits, batch["labels"], batch.get("confidence")).value}
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         labels = self.labels_of(self(batch["image"]), batch["labels"].shape[-2:])
