@@ -2,83 +2,162 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-from torchvision import tv_tensors
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.transforms.v2 import functional as reference
 
-from safetrip_trainer.data.augment import DepthMap, RandomZoomCrop, evaluation_transform, training_transform
-from safetrip_trainer.model.preprocess import normalize, resize
+from safetrip_trainer.data.augment import NetInput, Planes, TrainingTransform, Window, evaluation_transform
+from safetrip_trainer.data.color import color_matrix
+from safetrip_trainer.model.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalize, resize
 
 
-def _scene(height: int = 60, width: int = 80) -> tuple[tv_tensors.Image, tv_tensors.Mask, DepthMap]:
+def _scene(height: int = 60, width: int = 80) -> Planes:
     """Every plane tells its column: red is the column, the label its tens, depth 1 m plus a tenth of it."""
-    column = torch.arange(width).expand(height, width)
-    image = torch.stack([column, torch.zeros_like(column), torch.zeros_like(column)]).to(torch.uint8)
-    labels = (column // 10).to(torch.uint8)
-    return tv_tensors.Image(image), tv_tensors.Mask(labels), DepthMap(1.0 + column / 10.0)
+    column = np.broadcast_to(np.arange(width), (height, width))
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 2] = column
+    return Planes(image, (column // 10).astype(np.uint8), (1.0 + column / 10.0).astype(np.float32))
+
+
+def _rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def _red(given: NetInput) -> torch.Tensor:
+    return (given.image[0] * IMAGENET_STD[0] + IMAGENET_MEAN[0]) * 255
 
 
 def test_evaluation_is_exactly_the_deploy_preprocessing() -> None:
-    torch.manual_seed(0)
-    raw = torch.randint(0, 256, (3, 90, 160), dtype=torch.uint8)
-    _, mask, depth = _scene(90, 160)
-    image, *_ = evaluation_transform((64, 96))(tv_tensors.Image(raw), mask, depth)
-    expected = normalize(resize(raw[None].float(), (64, 96)))[0]
-    torch.testing.assert_close(image.as_subclass(torch.Tensor), expected, rtol=0, atol=0)
+    planes = _scene(90, 160)._replace(image=_rng().integers(0, 256, (90, 160, 3), np.uint8))
+    image = evaluation_transform((64, 96))(planes, _rng()).image
+    rgb = torch.from_numpy(planes.image[..., ::-1].transpose(2, 0, 1).copy())
+    expected = normalize(resize(rgb[None].float(), (64, 96)))[0]
+    torch.testing.assert_close(image, expected, rtol=0, atol=0)
+
+
+def test_training_without_chance_equals_evaluation() -> None:
+    """Other code, for speed: the same resize, normalisation and targets."""
+    planes = _scene(90, 160)._replace(image=_rng().integers(0, 256, (90, 160, 3), np.uint8))
+    plain = TrainingTransform((64, 96), zoom=(1.0, 1.0), jitter=0.0, flip=0.0)(planes, _rng())
+    exact = evaluation_transform((64, 96))(planes, _rng())
+    torch.testing.assert_close(plain.image, exact.image, rtol=0, atol=1e-4)
+    assert torch.equal(plain.labels, exact.labels)
+    assert torch.equal(plain.depth, exact.depth)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_geometry_is_shared_and_depth_is_divided_by_the_zoom(seed: int) -> None:
-    torch.manual_seed(seed)
-    crop = RandomZoomCrop((60, 80), zoom=(2.0, 2.0))
-    image, labels, depth = crop(*_scene())
-    column = image[0].as_subclass(torch.Tensor)
+    transform = TrainingTransform((60, 80), zoom=(2.0, 2.0), jitter=0.0)
+    given = transform(_scene(), _rng(seed))
+    column = _red(given)
     # Enlarged twice, without interpolation across labels: the label still tells the column.
-    agree = (labels.as_subclass(torch.Tensor).float() - torch.floor(column / 10)).abs() <= 1
-    assert bool(agree.all())
-    torch.testing.assert_close(depth.as_subclass(torch.Tensor) * 2, 1 + column / 10, rtol=0, atol=0.08)
+    assert bool(((given.labels - torch.floor(column / 10 + 1e-3)).abs() <= 1).all())
+    torch.testing.assert_close(given.depth * 2, 1 + column / 10, rtol=0, atol=0.08)
     assert float(column.max() - column.min()) == pytest.approx(39, abs=1.5)
 
 
-def test_depth_holes_stay_holes() -> None:
-    image, labels, depth = _scene()
-    depth[:, 40:] = 0
-    out = RandomZoomCrop((30, 40))(image, labels, depth)[2]
-    values = out.as_subclass(torch.Tensor)
-    assert bool((values[:, 20:] == 0).all())
-    assert float(values[:, :20].min()) >= 1.0
+@pytest.mark.parametrize("hole", [0.0, np.nan, np.inf])
+def test_depth_holes_stay_holes(hole: float) -> None:
+    planes = _scene()
+    planes.depth[:, 40:] = hole
+    depth = evaluation_transform((30, 40))(planes, _rng()).depth
+    assert bool((depth[:, 20:] == 0).all())
+    assert float(depth[:, :20].min()) >= 1.0
 
 
 def test_planes_of_different_resolution_show_the_same_window() -> None:
-    image, labels, depth = _scene()
-    small = tv_tensors.Image(image[:, ::2, ::2])
-    torch.manual_seed(3)
-    full = RandomZoomCrop((60, 80), (1.5, 1.5))(image, labels, depth)
-    torch.manual_seed(3)
-    half = RandomZoomCrop((60, 80), (1.5, 1.5))(small, labels, depth)
-    torch.testing.assert_close(
-        full[0].as_subclass(torch.Tensor), half[0].as_subclass(torch.Tensor), rtol=0, atol=2.5
-    )
-    assert torch.equal(full[1], half[1])
+    planes = _scene()
+    small = planes._replace(image=np.ascontiguousarray(planes.image[::2, ::2]))
+    transform = TrainingTransform((60, 80), (1.5, 1.5), jitter=0.0)
+    full, half = (transform(item, _rng(3)) for item in (planes, small))
+    torch.testing.assert_close(_red(full), _red(half), rtol=0, atol=2.5)
+    assert torch.equal(full.labels, half.labels)
 
 
 def test_mirror_mirrors_all_and_colour_changes_only_the_image() -> None:
-    image, labels, depth = training_transform((60, 80), zoom=(1.0, 1.0), jitter=0.3, flip=1.0)(*_scene())
-    _, plain, metres = _scene()
-    assert torch.equal(labels.as_subclass(torch.Tensor), plain.as_subclass(torch.Tensor).flip(-1))
-    assert torch.equal(depth.as_subclass(torch.Tensor), metres.as_subclass(torch.Tensor).flip(-1))
-    assert image.shape == (3, 60, 80)
+    given = TrainingTransform((60, 80), zoom=(1.0, 1.0), jitter=0.3, flip=1.0)(_scene(), _rng())
+    planes = _scene()
+    assert np.array_equal(given.labels.numpy(), planes.labels[:, ::-1])
+    assert np.array_equal(given.depth.numpy(), planes.depth[:, ::-1])
+    assert given.image.shape == (3, 60, 80)
+    assert float((_red(given).flip(-1) - torch.from_numpy(planes.image[..., 2]).float()).abs().max()) > 1
 
 
-def test_training_ends_in_the_same_normalisation_as_evaluation() -> None:
-    """A step that drops the tensor's type would leave 0..255 to the net while training, and only then."""
-    scene = _scene()
-    plain = evaluation_transform((60, 80))(*scene)[0].as_subclass(torch.Tensor)
-    for jitter in (0.0, 1e-6):
-        image = training_transform((60, 80), zoom=(1.0, 1.0), jitter=jitter, flip=0.0)(*scene)[0]
-        torch.testing.assert_close(image.as_subclass(torch.Tensor), plain, rtol=0, atol=1e-3)
+def test_a_sample_without_labels_or_depth_has_none() -> None:
+    given = TrainingTransform((30, 40))(Planes(_scene().image), _rng())
+    assert bool((given.labels == 255).all())
+    assert not given.depth.any()
 
 
 def test_zoom_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="zoom"):
-        RandomZoomCrop((10, 10), (0.5, 1.0))
+        TrainingTransform((10, 10), (0.5, 1.0))
+
+
+@given(
+    st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True), st.floats(1, 4), st.integers(0, 99)
+)
+def test_a_window_around_a_pixel_shows_it_and_lies_in_the_frame(
+    row: float, column: float, zoom: float, seed: int
+) -> None:
+    y, x = int(row * 120), int(column * 160)
+    plane = np.zeros((120, 160), np.uint8)
+    # Its neighbours, too: rounding to whole pixels may push a pixel at the very edge out.
+    plane[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = 1
+    window = Window.around(((y + 0.5) / 120, (x + 0.5) / 160), (zoom, zoom), _rng(seed))
+    assert 0 <= window.top <= 1
+    assert 0 <= window.left <= 1
+    cut = window.cut(plane)
+    assert cut.shape == (max(round(120 / zoom), 1), max(round(160 / zoom), 1))
+    assert cut.any()
+
+
+def test_rare_classes_draw_windows_to_them() -> None:
+    labels = np.zeros((120, 160), np.uint8)
+    labels[3:6, 150:154] = 17
+    planes = Planes(np.zeros((120, 160, 3), np.uint8), labels)
+
+    def share(probability: float) -> float:
+        transform = TrainingTransform(
+            (120, 160), (2.0, 2.0), 0.0, rare_classes=[17, 20], rare_probability=probability
+        )
+        return float(
+            np.mean([bool((transform(planes, _rng(seed)).labels == 17).any()) for seed in range(60)])
+        )
+
+    assert share(0.0) < 0.3
+    assert share(1.0) == 1.0
+    assert 0.4 < share(0.5) < 0.9
+    planes.labels[:] = 0  # none in the image: any window
+    assert share(1.0) == 0.0
+
+
+def test_the_colour_matrix_is_brightness_contrast_and_saturation_as_torchvision_has_them() -> None:
+    rgb = np.random.default_rng(1).integers(60, 190, (8, 8, 3)).astype(np.float64)
+
+    class Chosen:
+        """A generator that gives chosen numbers."""
+
+        def __init__(self, *draw: float) -> None:
+            self.draw = np.array(draw)
+
+        def uniform(self, low: float, high: float, size: int) -> np.ndarray:
+            return self.draw
+
+    def ours(*draw: float) -> np.ndarray:
+        matrix = color_matrix(rgb.mean(axis=(0, 1)), 0.3, Chosen(*draw))
+        return rgb @ matrix[:, :3].T + matrix[:, 3]
+
+    unit = torch.from_numpy(rgb.transpose(2, 0, 1)) / 255
+    for draw, expected in (
+        ((1.0, 0.0, 0.0, 0.0), reference.adjust_brightness(unit, 1.3)),
+        ((0.0, -1.0, 0.0, 0.0), reference.adjust_contrast(unit, 0.7)),
+        ((0.0, 0.0, 1.0, 0.0), reference.adjust_saturation(unit, 1.3)),
+    ):
+        np.testing.assert_allclose(ours(*draw), expected.numpy().transpose(1, 2, 0) * 255, atol=0.2)
+    turned = ours(0.0, 0.0, 0.0, 1.0)
+    np.testing.assert_allclose(turned @ [0.299, 0.587, 0.114], rgb @ [0.299, 0.587, 0.114], atol=0.5)
+    assert np.abs(turned - rgb).max() > 5

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safetrip_trainer.data.sampler import BalancedBatchSampler, BalancedOrder, ShardSampler
+from safetrip_trainer.data.sampler import BalancedBatchSampler, BalancedOrder, Draw, ShardSampler
 from safetrip_trainer.errors import DatasetError
 
 SOURCES = ["surface"] * 50 + ["polygon"] * 40 + ["depth"] * 4
 RATIOS = {"surface": 2.0, "polygon": 1.0, "depth": 1.0}
 
 
-def _counts(batch: list[int]) -> Counter[str]:
-    return Counter(SOURCES[index] for index in batch)
+def _counts(batch: list[Draw]) -> Counter[str]:
+    return Counter(SOURCES[draw.sample] for draw in batch)
 
 
 def test_every_batch_has_the_ratios() -> None:
@@ -48,6 +48,24 @@ def test_epochs_differ_and_repeat() -> None:
     assert list(order) != first
 
 
+def test_an_epoch_goes_on_from_any_batch() -> None:
+    sampler = BalancedBatchSampler(BalancedOrder(SOURCES, RATIOS, 94), batch_size=8)
+    whole = list(sampler)
+    sampler.start_at(4)
+    assert list(sampler) == whole[4:]
+    assert len(sampler) == len(whole)
+
+
+def test_every_position_of_every_epoch_has_its_own_key() -> None:
+    order = BalancedOrder(SOURCES, RATIOS, 94, seed=3)
+    keys = set()
+    for epoch in range(3):
+        order.set_epoch(epoch)
+        keys |= {draw.key for batch in BalancedBatchSampler(order, 8) for draw in batch}
+    assert len(keys) == 3 * (94 // 8) * 8
+    assert {key[0] for key in keys} == {3}
+
+
 def test_a_source_is_seen_whole_before_it_repeats() -> None:
     order = [index for index in BalancedOrder(SOURCES, RATIOS, 94) if SOURCES[index] == "depth"]
     for start in range(0, len(order) - 4, 4):
@@ -62,7 +80,7 @@ def test_only_named_sources_take_part() -> None:
 
 def test_a_set_smaller_than_the_batch_still_gives_one() -> None:
     batches = list(BalancedBatchSampler(BalancedOrder(["surface"] * 3, RATIOS, 3), batch_size=8))
-    assert [sorted(batch) for batch in batches] == [[0, 1, 2]]
+    assert [sorted(draw.sample for draw in batch) for batch in batches] == [[0, 1, 2]]
 
 
 @given(st.integers(0, 30), st.integers(1, 5))

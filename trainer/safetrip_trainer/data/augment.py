@@ -1,102 +1,196 @@
-"""Augmentation with torchvision.transforms.v2 on tv_tensors: one geometry for image, labels and depth."""
+"""Augmentation: one geometry for image, labels and depth; all chance from the item's own generator."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
+import cv2
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
+from safetrip_trainer.classes import IGNORE
+from safetrip_trainer.data.color import color_matrix
 from safetrip_trainer.model.preprocess import normalize, resize
 
-__all__ = ["DepthMap", "RandomZoomCrop", "ToNetInput", "evaluation_transform", "training_transform"]
+__all__ = ["NetInput", "Planes", "TrainingTransform", "Transform", "Window", "evaluation_transform"]
 
 
-class DepthMap(tv_tensors.Mask):
-    """(H, W) float32 metres, 0 where there is no measurement.
+class Planes(NamedTuple):
+    """A sample as it was read: `image` (H, W, 3) uint8 BGR; `labels` (h, w) uint8, 255 unlabelled, or None;
+    `depth` (h, w) float32 metres, NaN or 0 where there is no measurement, or None.
 
-    A `Mask`, so that every geometric transform samples it with the nearest neighbour: a mean over the edge of
-    an obstacle would be a distance at which nothing stands.
+    The planes show the same view, at whatever resolution each.
     """
 
+    image: np.ndarray
+    labels: np.ndarray | None = None
+    depth: np.ndarray | None = None
 
-class RandomZoomCrop(v2.Transform):
-    """A random window of the frame, of the frame's shape, brought to the net's input size.
+
+class NetInput(NamedTuple):
+    """`image` (3, h, w) float32, normalised RGB, channels last in memory; `labels` (h, w) int64, 255
+    unlabelled; `depth` (h, w) float32 metres, 0 not measured.
+    """
+
+    image: Tensor
+    labels: Tensor
+    depth: Tensor
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of the frame, as shares of its size: 1/`zoom` as wide and high, `top` and `left` in 0..1 of what
+    is then free.
+    """
+
+    zoom: float = 1.0
+    top: float = 0.0
+    left: float = 0.0
+
+    def cut(self, plane: np.ndarray) -> np.ndarray:
+        """A view of this window of an (H, W, ...) plane, at least one pixel."""
+        height, width = plane.shape[:2]
+        crop_h, crop_w = max(round(height / self.zoom), 1), max(round(width / self.zoom), 1)
+        top, left = round((height - crop_h) * self.top), round((width - crop_w) * self.left)
+        return plane[top : top + crop_h, left : left + crop_w]
+
+    @classmethod
+    def random(cls, zoom: tuple[float, float], rng: np.random.Generator) -> Window:
+        """Anywhere in the frame, the zoom uniform on a logarithmic scale."""
+        scale, top, left = rng.random(3)
+        return cls(_log_uniform(zoom, scale), top, left)
+
+    @classmethod
+    def around(
+        cls, pixel: tuple[float, float], zoom: tuple[float, float], rng: np.random.Generator
+    ) -> Window:
+        """One that shows `pixel` (row and column as shares of the frame), wherever in it."""
+        scale, *place = rng.random(3)
+        value = _log_uniform(zoom, scale)
+        size, free = 1.0 / value, 1.0 - 1.0 / value
+        starts = (min(max(at - size * share, 0.0), free) for at, share in zip(pixel, place))
+        top, left = (start / free if free > 0 else 0.0 for start in starts)
+        return cls(value, top, left)
+
+
+def _log_uniform(limits: tuple[float, float], share: float) -> float:
+    low, high = (math.log(limit) for limit in limits)
+    return math.exp(low + (high - low) * share)
+
+
+class Transform(Protocol):
+    """Planes to the net's input; random numbers come from `rng` alone."""
+
+    def __call__(self, planes: Planes, rng: np.random.Generator) -> NetInput: ...
+
+
+class TrainingTransform:
+    """A random window brought to the net's size, mirrored, recoloured and normalised.
 
     A window 1/z as wide and high makes everything z times as large, as if it stood z times as near: depth is
-    divided by z. Image, labels and depth may come at different resolutions (a JPEG decoded at reduced scale);
-    the window is a share of each.
+    divided by z.
 
     Args:
-        size: (h, w) of the result.
+        size: (h, w) of the net's input.
         zoom: smallest and largest z, at least 1; (1, 1) keeps the whole frame.
+        jitter: strength of the colour change (see `color_matrix`); 0 turns it off.
+        flip: probability of the mirror image.
+        rare_classes: class ids that windows are drawn to.
+        rare_probability: how often a window is chosen to show a pixel of one of them, in images that have
+            any; 0 turns it off.
     """
 
-    def __init__(self, size: tuple[int, int], zoom: tuple[float, float] = (1.0, 1.0)) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        size: tuple[int, int],
+        zoom: tuple[float, float] = (1.0, 2.0),
+        jitter: float = 0.3,
+        flip: float = 0.5,
+        rare_classes: Sequence[int] = (),
+        rare_probability: float = 0.0,
+    ) -> None:
         if not 1.0 <= zoom[0] <= zoom[1]:
             raise ValueError(f"zoom {zoom}: expected 1 <= smallest <= largest")
         self.size = (size[0], size[1])
         self.zoom = (zoom[0], zoom[1])
+        self.jitter = jitter
+        self.flip = flip
+        self.rare_classes = np.asarray(rare_classes, dtype=np.uint8)
+        self.rare_probability = rare_probability
 
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        low, high = (math.log(z) for z in self.zoom)
-        draw = torch.rand(3).tolist()
-        return {"zoom": math.exp(low + (high - low) * draw[0]), "top": draw[1], "left": draw[2]}
+    def __call__(self, planes: Planes, rng: np.random.Generator) -> NetInput:
+        window = self._window(planes.labels, rng)
+        image = _resized(window.cut(planes.image).astype(np.float32), self.size, cv2.INTER_LINEAR)
+        labels, depth = _targets(planes, window, self.size)
+        if rng.random() < self.flip:
+            image, labels, depth = (cv2.flip(plane, 1) for plane in (image, labels, depth))
+        return NetInput(
+            self._to_input(image, rng),
+            torch.from_numpy(labels.astype(np.int64)),
+            torch.from_numpy(depth),
+        )
 
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        height, width = inpt.shape[-2:]
-        zoom = params["zoom"]
-        crop_h, crop_w = max(round(height / zoom), 1), max(round(width / zoom), 1)
-        top, left = round((height - crop_h) * params["top"]), round((width - crop_w) * params["left"])
-        window = inpt.as_subclass(Tensor)[..., top : top + crop_h, left : left + crop_w]
-        if isinstance(inpt, tv_tensors.Image):
-            return tv_tensors.Image(resize(window[None].float(), self.size)[0])
-        planes = window[None, None].float()
-        resized = F.interpolate(planes, size=self.size, mode="nearest-exact")[0, 0]
-        if isinstance(inpt, DepthMap):
-            return DepthMap(resized / zoom)
-        return tv_tensors.Mask(resized.to(inpt.dtype))
+    def _window(self, labels: np.ndarray | None, rng: np.random.Generator) -> Window:
+        if labels is not None and self.rare_probability > 0 and rng.random() < self.rare_probability:
+            present = np.intersect1d(np.flatnonzero(np.bincount(labels.ravel())), self.rare_classes)
+            if present.size:
+                # A class first, then a pixel: else the largest of the rare ones would take all windows.
+                pixels = np.flatnonzero(labels == rng.choice(present))
+                row, column = divmod(int(rng.choice(pixels)), labels.shape[1])
+                pixel = ((row + 0.5) / labels.shape[0], (column + 0.5) / labels.shape[1])
+                return Window.around(pixel, self.zoom, rng)
+        return Window.random(self.zoom, rng)
 
-
-class RandomPhotometric(v2.Transform):
-    """Brightness, contrast, saturation and hue of an image in 0..255, by torchvision's ColorJitter."""
-
-    _transformed_types = (tv_tensors.Image,)
-
-    def __init__(self, strength: float) -> None:
-        super().__init__()
-        self.jitter = v2.ColorJitter(strength, strength, strength, min(strength / 8, 0.5))
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        # Arithmetic takes the tv_tensor's type off, and the steps after this one go by type.
-        unit = tv_tensors.Image(inpt.clamp(0, 255) / 255.0)
-        return tv_tensors.Image(self.jitter(unit) * 255.0)
-
-
-class ToNetInput(v2.Transform):
-    """RGB 0..255 float to the net's normalised input."""
-
-    _transformed_types = (tv_tensors.Image,)
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return normalize(inpt.as_subclass(Tensor)[None])[0]
+    def _to_input(self, image: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """(h, w, 3) float32 BGR in 0..255 to (3, h, w) normalised RGB."""
+        if self.jitter > 0:
+            matrix = color_matrix(np.array(cv2.mean(image)[2::-1]), self.jitter, rng)
+            # Rows and columns of the first three turned round: the map is of RGB, the image BGR.
+            image = cv2.transform(image, matrix[::-1, [2, 1, 0, 3]])
+            np.clip(image, 0.0, 255.0, out=image)
+        return torch.from_numpy(cv2.transform(image, _NORMALIZE)).permute(2, 0, 1)
 
 
-def training_transform(
-    size: tuple[int, int], zoom: tuple[float, float] = (1.0, 2.0), jitter: float = 0.3, flip: float = 0.5
-) -> v2.Transform:
-    """Random window, mirror and colours; then the net's normalisation."""
-    steps: list[v2.Transform] = [RandomZoomCrop(size, zoom), v2.RandomHorizontalFlip(flip)]
-    if jitter > 0:
-        steps.append(RandomPhotometric(jitter))
-    return v2.Compose([*steps, ToNetInput()])
-
-
-def evaluation_transform(size: tuple[int, int]) -> v2.Transform:
+def evaluation_transform(size: tuple[int, int]) -> Transform:
     """The whole frame at the net's input size: what the deploy graph does on the robot."""
-    return v2.Compose([RandomZoomCrop(size), ToNetInput()])
+
+    def transform(planes: Planes, rng: np.random.Generator) -> NetInput:
+        rgb = torch.from_numpy(np.ascontiguousarray(planes.image[..., ::-1].transpose(2, 0, 1)))
+        labels, depth = _targets(planes, Window(), size)
+        image = normalize(resize(rgb[None].float(), size))[0]
+        return NetInput(image, torch.from_numpy(labels.astype(np.int64)), torch.from_numpy(depth))
+
+    return transform
+
+
+def _targets(planes: Planes, window: Window, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (h, w) uint8 and depth (h, w) float32 in a window; 255 and 0 where there are none.
+
+    By the nearest neighbour: a mean over the edge of an obstacle would be a distance at which nothing stands.
+    """
+    labels, depth = np.full(size, IGNORE, np.uint8), np.zeros(size, np.float32)
+    if planes.labels is not None:
+        labels = _resized(window.cut(planes.labels), size, cv2.INTER_NEAREST_EXACT)
+    if planes.depth is not None:
+        depth = _resized(window.cut(planes.depth), size, cv2.INTER_NEAREST_EXACT) / np.float32(window.zoom)
+        np.nan_to_num(depth, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return labels, depth
+
+
+def _resized(plane: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
+    return cv2.resize(plane, (size[1], size[0]), interpolation=interpolation)
+
+
+def _normalization() -> np.ndarray:
+    """`normalize` as a (3, 4) map of BGR to RGB."""
+    black, white = (
+        normalize(torch.full((1, 3, 1, 1), value, dtype=torch.float64)).flatten().numpy() for value in (0, 1)
+    )
+    return np.column_stack([np.fliplr(np.diag(white - black)), black])
+
+
+_NORMALIZE = _normalization()

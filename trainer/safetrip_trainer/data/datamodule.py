@@ -8,17 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from torch.utils.data import DataLoader
+import numpy as np
 
-from safetrip_trainer.data.augment import evaluation_transform, training_transform
+from safetrip_trainer.classes import CLASS_NAMES
+from safetrip_trainer.data.augment import TrainingTransform, evaluation_transform
 from safetrip_trainer.data.dataset import SafetripDataset
 from safetrip_trainer.data.index import HEADER_FILE, PreparedIndex, Sample
+from safetrip_trainer.data.loader import SampleLoader
 from safetrip_trainer.data.sampler import BalancedBatchSampler, BalancedOrder, ShardSampler
+from safetrip_trainer.data.source import TreeSource
+from safetrip_trainer.data.statistics import total_pixels
 from safetrip_trainer.errors import DatasetError
 
 __all__ = ["SafetripDataModule"]
 
 logger = logging.getLogger(__name__)
+
+_RARE_SHARE = 0.01
 
 
 class SafetripDataModule(L.LightningDataModule):
@@ -35,10 +41,13 @@ class SafetripDataModule(L.LightningDataModule):
         num_workers: loading processes; -1 takes one a core, at most 8.
         zoom: smallest and largest random magnification.
         jitter: strength of the colour augmentation; 0 turns it off.
+        rare_probability: how often a crop is drawn to a rare class where the image has one; 0 turns it off.
+        rare_classes: names of the rare classes; without, those with less than 1% of the labelled pixels.
         min_confidence: depth below this confidence (0-255) is not trained on.
         val_min_confidence: the same for validation; 255 keeps measured pixels only.
         pseudo_confidence: a teacher's labels count above this confidence on samples with depth only.
         reduced_decoding: decode large JPEGs at a reduced scale that still covers the net's input.
+        max_unreadable: so many samples may turn out unreadable; they are named and others take their place.
     """
 
     def __init__(
@@ -52,10 +61,13 @@ class SafetripDataModule(L.LightningDataModule):
         num_workers: int = -1,
         zoom: tuple[float, float] = (1.0, 2.0),
         jitter: float = 0.3,
+        rare_probability: float = 0.0,
+        rare_classes: list[str] | None = None,
         min_confidence: int = 128,
         val_min_confidence: int = 255,
         pseudo_confidence: float | None = 0.7,
         reduced_decoding: bool = True,
+        max_unreadable: int = 10,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -68,10 +80,13 @@ class SafetripDataModule(L.LightningDataModule):
         self.num_workers = min(os.cpu_count() or 1, 8) if num_workers < 0 else num_workers
         self.zoom = zoom
         self.jitter = jitter
+        self.rare_probability = rare_probability
+        self.rare_classes = rare_classes
         self.min_confidence = min_confidence
         self.val_min_confidence = val_min_confidence
         self.pseudo_confidence = pseudo_confidence
         self.reduced_decoding = reduced_decoding
+        self.max_unreadable = max_unreadable
         self._index: PreparedIndex | None = None
 
     @property
@@ -111,12 +126,13 @@ class SafetripDataModule(L.LightningDataModule):
             )
         return samples
 
-    def _loader(self, dataset: SafetripDataset, **options: Any) -> DataLoader[dict[str, Any]]:
-        return DataLoader(
+    def _loader(self, dataset: SafetripDataset, **options: Any) -> SampleLoader:
+        return SampleLoader(
             dataset,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=_on_gpu(self.trainer),
+            max_unreadable=self.max_unreadable,
             **options,
         )
 
@@ -124,24 +140,42 @@ class SafetripDataModule(L.LightningDataModule):
         """Rank of this process and number of processes."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def train_dataloader(self) -> SampleLoader:
         samples = self._samples("train")
+        # The most zoomed window must still hold the net's input.
         enough = (round(self.size[0] * self.zoom[1]), round(self.size[1] * self.zoom[1]))
         dataset = SafetripDataset(
             self.index,
             samples,
-            training_transform(self.size, self.zoom, self.jitter),
+            TrainingTransform(
+                self.size,
+                self.zoom,
+                self.jitter,
+                rare_classes=self._rare_classes(),
+                rare_probability=self.rare_probability,
+            ),
             self.min_confidence,
             self.pseudo_confidence,
-            # The most zoomed window must still hold the net's input.
-            decode_size=enough if self.reduced_decoding else None,
+            TreeSource(self.index, enough if self.reduced_decoding else None),
+            unreadable="replace",
+            tries=self.max_unreadable + 1,
         )
         order = BalancedOrder([sample.source for sample in samples], self.ratios, len(samples), self.seed)
         return self._loader(
             dataset, batch_sampler=BalancedBatchSampler(order, self.batch_size, *self._place())
         )
 
-    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def _rare_classes(self) -> list[int]:
+        """Ids of the classes that crops are drawn to."""
+        if self.rare_classes is not None:
+            unknown = sorted(set(self.rare_classes) - set(CLASS_NAMES))
+            if unknown:
+                raise DatasetError(f"data.rare_classes: no class {', '.join(unknown)}")
+            return [CLASS_NAMES.index(name) for name in self.rare_classes]
+        pixels = total_pixels(sample.pixels or {} for sample in self.index.split("train"))
+        return [int(label) for label in np.flatnonzero(pixels < _RARE_SHARE * pixels.sum())]
+
+    def val_dataloader(self) -> SampleLoader:
         samples = self._samples("val")
         dataset = SafetripDataset(
             self.index,
@@ -149,6 +183,7 @@ class SafetripDataModule(L.LightningDataModule):
             evaluation_transform(self.size),
             self.val_min_confidence,
             pseudo_confidence=None,
+            unreadable="blank",
         )
         return self._loader(
             dataset, batch_size=self.batch_size, sampler=ShardSampler(len(samples), *self._place())

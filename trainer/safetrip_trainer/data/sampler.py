@@ -1,15 +1,27 @@
-"""Batches with a fixed share of each source, on one process or many."""
+"""Batches with a fixed share of each source, on one process or many, from any batch of an epoch on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch.utils.data import Sampler
 
 from safetrip_trainer.errors import DatasetError
 
-__all__ = ["BalancedBatchSampler", "BalancedOrder", "ShardSampler"]
+__all__ = ["BalancedBatchSampler", "BalancedOrder", "Draw", "ShardSampler"]
+
+
+class Draw(NamedTuple):
+    """One item of a training batch: which sample, and what every random number about it derives from.
+
+    `key` is (seed, epoch, position in the epoch's global order): the same on every number of workers and of
+    processes, so that a run that was killed goes on with the very images it would have seen.
+    """
+
+    sample: int
+    key: tuple[int, int, int]
 
 
 class BalancedOrder(Sampler[int]):
@@ -64,7 +76,7 @@ class BalancedOrder(Sampler[int]):
             yield next(streams[name])
 
 
-class BalancedBatchSampler(Sampler[list[int]]):
+class BalancedBatchSampler(Sampler[list[Draw]]):
     """Cuts the order into global batches, and each of those into one batch a process.
 
     Contiguous shares of the order keep the ratios on every process; taking every n-th would not.
@@ -81,16 +93,28 @@ class BalancedBatchSampler(Sampler[list[int]]):
         self.batch_size = batch_size
         self.rank = rank
         self.world_size = world_size
+        self.start = 0
+
+    @property
+    def block(self) -> int:
+        """Samples in a global batch."""
+        return self.batch_size * self.world_size
+
+    def start_at(self, batch: int) -> None:
+        """The next epoch handed out begins at this batch; `len` stays that of the whole epoch."""
+        self.start = batch
 
     def __len__(self) -> int:
-        return max(len(self.sampler) // (self.batch_size * self.world_size), 1)
+        return max(len(self.sampler) // self.block, 1)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        order = list(self.sampler)
-        block = self.batch_size * self.world_size
-        for start in range(0, max(len(order) - block, 0) + 1, block):
-            first = start + self.rank * self.batch_size
-            batch = order[first : first + self.batch_size]
+    def __iter__(self) -> Iterator[list[Draw]]:
+        order, seed, epoch = list(self.sampler), self.sampler.seed, self.sampler.epoch
+        for number in range(self.start, len(self)):
+            first = number * self.block + self.rank * self.batch_size
+            batch = [
+                Draw(order[position], (seed, epoch, position))
+                for position in range(first, min(first + self.batch_size, len(order)))
+            ]
             if batch:
                 yield batch
 

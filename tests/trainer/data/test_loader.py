@@ -1,0 +1,141 @@
+"""The loaders: the same images on any number of workers, from any batch on, whatever file is broken."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from safetrip_trainer.data.datamodule import SafetripDataModule
+from safetrip_trainer.data.loader import SampleLoader
+from safetrip_trainer.data.prepare import PrepareOptions, prepare
+from safetrip_trainer.errors import DatasetError
+from tests.trainer.data.small_tree import write_tree
+
+QUIET = PrepareOptions(workers=1, progress=False)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = write_tree(tmp_path / "tree", folders=4)
+    prepare(root, tmp_path / "out", QUIET)
+    return root
+
+
+def _module(tree: Path, **options: Any) -> SafetripDataModule:
+    settings: dict[str, Any] = {"size": (16, 24), "batch_size": 3, "num_workers": 0, **options}
+    module = SafetripDataModule(str(tree.parent / "out"), **settings)
+    module.setup("fit")
+    return module
+
+
+def _loader(tree: Path, epoch: int = 0, **options: Any) -> SampleLoader:
+    loader = _module(tree, **options).train_dataloader()
+    loader.batch_sampler.sampler.set_epoch(epoch)
+    return loader
+
+
+def _same(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> bool:
+    return len(one) == len(two) and all(
+        a["name"] == b["name"] and all(torch.equal(a[key], b[key]) for key in ("image", "labels", "depth"))
+        for a, b in zip(one, two)
+    )
+
+
+def test_a_batch_carries_its_names_and_lies_channels_last(tree: Path) -> None:
+    batch = next(iter(_loader(tree)))
+    assert set(batch) == {"image", "labels", "depth", "name"}
+    assert [name.split("/")[0] for name in batch["name"]] in (["Depth", "Polygon", "Surface"],)
+    assert batch["image"].shape == (3, 3, 16, 24)
+    assert batch["image"].is_contiguous(memory_format=torch.channels_last)
+    assert batch["labels"].dtype == torch.int64
+    assert batch["depth"].dtype == torch.float32
+
+
+def test_images_do_not_depend_on_workers_or_on_the_global_generator(tree: Path) -> None:
+    torch.manual_seed(1)
+    alone = list(_loader(tree))
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    assert _same(alone, list(_loader(tree, num_workers=2)))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not _same(alone, list(_loader(tree, seed=1)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_goes_on_at_the_next_batch(tree: Path, workers: int) -> None:
+    whole = list(_loader(tree, epoch=2))
+    first = _loader(tree, epoch=2, num_workers=workers)
+    iterator = iter(first)
+    for _ in range(3):
+        next(iterator)
+    state = first.state_dict()
+    assert state == {"epoch": 2, "samples": 9}
+
+    second = _loader(tree, num_workers=workers)
+    second.load_state_dict(state)
+    waiting = iter(second)  # as Lightning does it: the iterator first, then the epoch
+    second.batch_sampler.sampler.set_epoch(2)
+    assert _same(list(waiting), whole[3:])
+    assert len(second) == len(whole)
+    second.batch_sampler.sampler.set_epoch(3)
+    assert _same(list(second), list(_loader(tree, epoch=3)))
+
+
+def test_two_processes_see_what_one_sees(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = list(_loader(tree, batch_size=6))
+    for rank in range(2):
+        monkeypatch.setattr(SafetripDataModule, "_place", lambda self, rank=rank: (rank, 2))
+        for part, batch in zip(list(_loader(tree, batch_size=3)), whole):
+            assert part["name"] == batch["name"][rank * 3 : rank * 3 + 3]
+            assert torch.equal(part["image"], batch["image"][rank * 3 : rank * 3 + 3])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_image_is_named_once_and_replaced(
+    tree: Path, workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = list(_loader(tree))
+    victim = next(name for batch in whole for name in batch["name"] if name.startswith("Surface"))
+    (tree / f"{victim}.jpg").write_bytes(b"")
+    loader = _loader(tree, num_workers=workers, max_unreadable=1)
+    with caplog.at_level(logging.WARNING):
+        batches = [batch for _ in range(2) for batch in loader]
+    assert [record.getMessage().count(f"{victim}.jpg: empty file") for record in caplog.records] == [1]
+    for batch in batches:
+        assert victim not in batch["name"]
+        assert sum(name.startswith("Surface") for name in batch["name"]) == 1
+    again = list(_loader(tree, max_unreadable=1))
+    assert _same(again, batches[: len(again)])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_too_many_unreadable_images_are_one_error_of_one_line(tree: Path, workers: int) -> None:
+    for image in tree.glob("Polygon/*/*.jpg"):
+        image.unlink()
+    with pytest.raises(DatasetError, match=r"3 unreadable.*data.max_unreadable=2.*Polygon") as caught:
+        list(_loader(tree, num_workers=workers, max_unreadable=2))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DatasetError, match="no readable sample left of a source") as caught:
+        list(_loader(tree, num_workers=workers, max_unreadable=100))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unreadable_image_counts_for_nothing_in_validation(tree: Path) -> None:
+    module = _module(tree)
+    before = list(module.val_dataloader())
+    name = before[0]["name"][0]
+    next(tree.glob(f"{name}*.jpg" if not name.startswith("Depth") else f"{name}_L.png")).unlink()
+    after = list(module.val_dataloader())
+    assert [batch["name"] for batch in after] == [batch["name"] for batch in before]
+    assert bool((after[0]["labels"][0] == 255).all())
+    assert not after[0]["depth"][0].any()
+    assert torch.equal(after[0]["image"][1:], before[0]["image"][1:])
+
+
+def test_a_rare_class_that_does_not_exist_is_named(tree: Path) -> None:
+    with pytest.raises(DatasetError, match="no class unicorn"):
+        _loader(tree, rare_classes=["unicorn"])

@@ -1,0 +1,129 @@
+"""The training and validation loaders: resumable at any batch, and steady when a file cannot be read."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from safetrip_trainer.data.sampler import BalancedBatchSampler
+from safetrip_trainer.errors import DatasetError
+
+__all__ = ["SampleLoader", "collate", "keep_memory"]
+
+logger = logging.getLogger(__name__)
+
+# glibc's <malloc.h>
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+
+
+def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Items to one batch: tensors stacked, `name` a list, `unreadable` the messages of all.
+
+    `image` keeps the items' layout (channels last). Where an item found no sample to read, the batch holds
+    its messages only.
+    """
+    unreadable = [message for item in items for message in item["unreadable"]]
+    if any("image" not in item for item in items):
+        return {"unreadable": unreadable}
+    batch: dict[str, Any] = default_collate(
+        [{key: item[key] for key in item if key not in ("image", "name", "unreadable")} for item in items]
+    )
+    rows = torch.stack([item["image"].permute(1, 2, 0) for item in items])
+    return {
+        "image": rows.permute(0, 3, 1, 2),
+        **batch,
+        "name": [item["name"] for item in items],
+        "unreadable": unreadable,
+    }
+
+
+def keep_memory(worker: int = 0) -> None:
+    """Let this process keep what it frees: a worker's first call.
+
+    glibc hands blocks above 128 KB back to the kernel when they are freed; the page faults of images that are
+    allocated again and again then take half of a worker's time. Without glibc nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+    cv2.setNumThreads(1)
+
+
+class SampleLoader(DataLoader[dict[str, Any]]):
+    """A DataLoader that can go on at the batch where an earlier run stopped (Lightning's stateful loader).
+
+    Batches are counted as they are handed out, not as workers prepare them. Files that cannot be read are
+    named once each in the log, on this process; more than `max_unreadable` of them end the run with a
+    DatasetError of one line.
+
+    Args:
+        dataset: gives the items that `collate` takes.
+        max_unreadable: how many samples may be unreadable.
+        options: DataLoader's.
+    """
+
+    def __init__(self, dataset: Dataset[dict[str, Any]], max_unreadable: int = 0, **options: Any) -> None:
+        options.update(
+            collate_fn=collate,
+            worker_init_fn=keep_memory,
+            # Its own: the seed drawn for the workers at each epoch's start must not move the model's numbers.
+            generator=torch.Generator(),
+        )
+        super().__init__(dataset, **options)
+        self._max_unreadable = max_unreadable
+        self._unreadable: set[str] = set()
+        self._given = 0
+        self._resume: tuple[int, int] | None = None
+
+    def state_dict(self) -> dict[str, int]:
+        """`epoch`, and `samples` handed out of it by all processes together."""
+        if not isinstance(self.batch_sampler, BalancedBatchSampler):
+            return {}
+        return {
+            "epoch": self.batch_sampler.sampler.epoch,
+            "samples": self._given * self.batch_sampler.block,
+        }
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on in that epoch after those samples; another epoch begins at its start."""
+        if state:
+            self._resume = (state["epoch"], state["samples"])
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        # A generator, so that nothing is fetched before the first batch is asked for: on resuming, Lightning
+        # tells the epoch only after it has made the iterator.
+        self._given = self._first_batch()
+        for batch in super().__iter__():
+            self._check(batch)
+            self._given += 1
+            yield batch
+
+    def _first_batch(self) -> int:
+        if not isinstance(self.batch_sampler, BalancedBatchSampler):
+            return 0
+        resume, self._resume = self._resume, None
+        goes_on = resume is not None and resume[0] == self.batch_sampler.sampler.epoch
+        first = resume[1] // self.batch_sampler.block if resume is not None and goes_on else 0
+        self.batch_sampler.start_at(first)
+        return first
+
+    def _check(self, batch: dict[str, Any]) -> None:
+        for message in batch.pop("unreadable"):
+            if message not in self._unreadable:
+                self._unreadable.add(message)
+                logger.warning("%s; skipped", message)
+        count, first = len(self._unreadable), min(self._unreadable, default="")
+        if count > self._max_unreadable:
+            raise DatasetError(
+                f"{count} unreadable sample(s), more than data.max_unreadable={self._max_unreadable}: {first}"
+            )
+        if "image" not in batch:
+            raise DatasetError(f"no readable sample left of a source ({count} unreadable): {first}")
