@@ -182,7 +182,10 @@ class Runtime:
         return self._for(frame).submit(frame, captured_at, timeout)
 
     def stream(
-        self, source: FrameSource | Iterable[NDArray[np.uint8]] | str, policy: str = "auto"
+        self,
+        source: FrameSource | Iterable[NDArray[np.uint8]] | str,
+        policy: str = "auto",
+        follow_size: bool = False,
     ) -> Iterator[Prediction]:
         """Predictions of a source's frames: capture, upload, compute and download overlap.
 
@@ -191,15 +194,18 @@ class Runtime:
             policy: when the engine is slower than the source: `"latest"` drops the oldest waiting frame
                 (and counts it), `"block"` makes the source wait, `"error"` raises QueueFullError;
                 `"auto"` is latest for live sources and block for files.
+            follow_size: when the source's frames change size, reopen the runtime for the new one (on a CPU
+                some seconds; a GPU needs an engine for it) instead of raising FrameSizeError.
 
         Raises:
+            FrameSizeError: a frame of another size than the first.
             SourceError: the source fails; raised where its frame would have come.
             RuntimeFaultError: as from a call.
         """
         from safetrip_sdk.sources import as_source
         from safetrip_sdk.stream import stream
 
-        return stream(self, as_source(source), policy)
+        return stream(self, as_source(source), policy, follow_size)
 
     def reopen(self, frame_size: FrameSize | None = None) -> None:
         """Close what is open and open it anew: after a fault, or for another frame size.

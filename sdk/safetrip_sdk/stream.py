@@ -7,13 +7,14 @@ free slot's input memory. When none is free it waits in one spare buffer, where 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.backends.base import Slot, aligned_empty
-from safetrip_sdk.errors import QueueFullError, SafetripError, SourceError
+from safetrip_sdk.errors import FrameSizeError, QueueFullError, SafetripError, SourceError
 from safetrip_sdk.pipeline import Flight, Pipeline
 from safetrip_sdk.prediction import Prediction
 
@@ -26,16 +27,31 @@ if TYPE_CHECKING:
 
 __all__ = ["POLICIES", "stream"]
 
+log = logging.getLogger(__name__)
+
 POLICIES = ("latest", "block", "error")
 
 
-def stream(runtime: Runtime, source: FrameSource, policy: str) -> Iterator[Prediction]:
+def stream(
+    runtime: Runtime, source: FrameSource, policy: str, follow_size: bool = False
+) -> Iterator[Prediction]:
     """The generator behind `Runtime.stream`; leaving it early stops the capture thread."""
     if policy == "auto":
         policy = "latest" if source.live else "block"
     if policy not in POLICIES:
         raise ValueError(f"policy: want auto, {', '.join(POLICIES)}, not {policy!r}")
-    return _run(runtime, source, policy)
+    return _follow(runtime, source, policy) if follow_size else _run(runtime, source, policy)
+
+
+def _follow(runtime: Runtime, source: FrameSource, policy: str) -> Iterator[Prediction]:
+    """The stream, gone on with in a runtime opened anew where the source changes size."""
+    while True:
+        try:
+            yield from _run(runtime, source, policy)
+            return
+        except FrameSizeError as error:
+            log.warning("reopening for frames of another size: %s", error)
+            runtime.reopen(frame_size=error.size)
 
 
 def _run(runtime: Runtime, source: FrameSource, policy: str) -> Iterator[Prediction]:

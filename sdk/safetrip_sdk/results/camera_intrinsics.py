@@ -62,10 +62,11 @@ class CameraIntrinsics:
             self.fx * x, self.fy * y, (self.cx + 0.5) * x - 0.5, (self.cy + 0.5) * y - 0.5, width, height
         )
 
-    def bearing(self, columns: NDArray[np.floating] | float) -> NDArray[np.float64]:
+    def bearing(self, columns: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Radians to the right of the optical axis at which image columns lie."""
-        return np.arctan((np.asarray(columns, np.float64) - self.cx) / self.fx)
+        angles: NDArray[np.float64] = np.arctan((np.asarray(columns, np.float64) - self.cx) / self.fx)
+        return angles
 
-    def column(self, bearing: NDArray[np.floating] | float) -> NDArray[np.float64]:
+    def column(self, bearing: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """The image column in the direction `bearing` (radians to the right)."""
         return self.cx + self.fx * np.tan(np.asarray(bearing, np.float64))

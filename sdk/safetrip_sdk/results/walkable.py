@@ -123,7 +123,9 @@ def _free_by_column(mask: NDArray[np.bool_], depth: NDArray[np.float32]) -> NDAr
     columns = np.arange(width)
     inside = begins < height
     row = np.minimum(begins, height - 1)
-    return np.where(inside & mask[row, columns], depth[row, columns], np.float32(0.0)).astype(np.float32)
+    reached = inside & mask[row, columns]
+    free: NDArray[np.float32] = np.where(reached, depth[row, columns], np.float32(0.0))
+    return free
 
 
 def _nearest(

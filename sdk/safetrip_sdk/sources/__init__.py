@@ -1,15 +1,22 @@
 """Where frames come from: `open_source(uri)`.
 
-====================================  =====================================================================
-URI                                   source
-====================================  =====================================================================
-``street.mp4``                        video file
-``photo.jpg``, ``photos/``, ``*.png``  image file, folder (sorted by name), glob
-``0``, ``/dev/video0``                camera (V4L2); ``camera://0?width=1280&height=720&fps=30``
-``rtsp://...``, ``http://...``        network stream
-``gst:nvarguscamerasrc ! ...``        GStreamer pipeline (CSI cameras), with an OpenCV that has GStreamer
-``synthetic://1920x1080?fps=30``      moving gradients, no camera needed
-====================================  =====================================================================
+==============================================  =======================================================
+URI                                             source, and its options
+==============================================  =======================================================
+``v4l2:///dev/video0``, ``/dev/video0``, ``0``  camera: ``?width=1920&height=1080&fps=30&format=MJPG``
+``csi://0``                                     a Jetson's CSI camera, with an OpenCV that has GStreamer:
+                                                ``?width=&height=&fps=&flip=2&mode=``
+``rtsp://...``, ``http://...``                  network stream; options behind ``#``
+``gst:v4l2src ! ... ! appsink``                 any GStreamer pipeline that ends in BGR
+``street.mp4``, ``file:///data/street.mp4``     video; ``?realtime=1&fps=25`` (with ``file://``)
+``photo.jpg``, ``photos/``, ``photos/*.png``    image file, folder (sorted by name), glob
+``mcap://run.mcap``                             recording of ``safetrip run --record``; ``?realtime=1``
+``synthetic://1920x1080``                       generated street: ``?fps=30&frames=100``
+==============================================  =======================================================
+
+Cameras and network streams have a thread of their own, give the newest frame, and come back after a loss:
+``stall=5`` (seconds without a frame after which they are opened anew), ``give_up=60`` (seconds after which
+that is an error; 0: never).
 """
 
 from __future__ import annotations
@@ -17,34 +24,43 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 from safetrip_sdk.errors import SourceError
-from safetrip_sdk.sources.base import FrameSource, IterableSource
+from safetrip_sdk.sources.base import FrameSource, IterableSource, SourceStats
+from safetrip_sdk.sources.live import GIVE_UP_AFTER, STALL_AFTER, LiveSource
+from safetrip_sdk.sources.uri import NETWORK, SourceUri, flag, four_letters, number, parse_uri, whole
 
-__all__ = ["FrameSource", "IterableSource", "as_source", "open_source"]
+__all__ = ["FrameSource", "IterableSource", "SourceStats", "as_source", "open_source"]
+
+_LIVE = {"stall": number, "give_up": number}
 
 
-def open_source(uri: str | os.PathLike[str]) -> FrameSource:
+def open_source(uri: str | os.PathLike[str], realtime: bool = False) -> FrameSource:
     """Open a source of frames by its URI (see the module's table).
 
+    Args:
+        uri: what to open.
+        realtime: play a file at its own pace, as a camera would give it.
+
     Raises:
-        SourceError: it does not exist, is no image or video, or gives no frame.
-        BackendUnavailableError: OpenCV is not installed.
+        SourceError: it does not exist, is no image or video, gives no frame, or has an unknown option.
+        BackendUnavailableError: a library that this kind of source needs is not installed.
     """
-    text = os.fspath(uri)
-    if text.startswith("synthetic://"):
-        return _open_synthetic(text)
-    if text.startswith("gst:"):
-        return _open_video(text, text[4:], live=True, api="CAP_GSTREAMER")
-    if text.isdigit() or text.startswith(("/dev/video", "camera://")):
-        return _open_camera(text)
-    if re.match(r"(rtsp|rtmp|http|https|udp|tcp)://", text):
-        return _open_video(text, text, live=True)
-    return _open_path(text.removeprefix("file://"))
+    # A path object is a path, whatever it looks like.
+    parsed = parse_uri(uri) if isinstance(uri, str) else SourceUri(os.fspath(uri), "path", os.fspath(uri), {})
+    opener: Callable[[SourceUri], FrameSource] = _OPENERS[
+        "network" if parsed.scheme in NETWORK else parsed.scheme
+    ]
+    source = opener(parsed)
+    if realtime and not source.live:
+        from safetrip_sdk.sources.paced import PacedSource
+
+        return PacedSource(source)
+    return source
 
 
 def as_source(source: Any) -> FrameSource:
@@ -64,9 +80,71 @@ def as_source(source: Any) -> FrameSource:
     raise SourceError(f"no source of frames: {type(source).__name__}; give open_source(uri) or an iterable")
 
 
-def _open_path(text: str) -> FrameSource:
+def _live(uri: SourceUri, options: dict[str, Any], opener: Callable[[], Any]) -> LiveSource:
+    return LiveSource(
+        uri.text, opener, options.pop("stall", STALL_AFTER), options.pop("give_up", GIVE_UP_AFTER)
+    )
+
+
+def _open_v4l2(uri: SourceUri) -> FrameSource:
+    from safetrip_sdk.sources.opencv import open_v4l2
+
+    known = {"width": whole, "height": whole, "fps": number, "format": four_letters, **_LIVE}
+    options = uri.read_options(known)
+    if not re.fullmatch(r"\d+|/.+", uri.target):
+        raise SourceError(f"{uri.text}: want v4l2:///dev/video0 or v4l2://0")
+    mode = {key: options[key] for key in ("width", "height", "fps") if key in options}
+    return _live(uri, options, partial(open_v4l2, uri.target, pixels=options.get("format"), **mode))
+
+
+def _open_csi(uri: SourceUri) -> FrameSource:
+    from safetrip_sdk.sources.csi import csi_pipeline
+    from safetrip_sdk.sources.opencv import open_pipeline
+
+    known = {"width": whole, "height": whole, "fps": number, "flip": whole, "mode": whole}
+    options = uri.read_options({**known, **_LIVE})
+    if not uri.target.isdigit():
+        raise SourceError(f"{uri.text}: want csi://0, the number of the sensor")
+    pipeline = csi_pipeline(int(uri.target), **{key: options[key] for key in known if key in options})
+    return _live(uri, options, partial(open_pipeline, pipeline))
+
+
+def _open_gst(uri: SourceUri) -> FrameSource:
+    from safetrip_sdk.sources.opencv import open_pipeline
+
+    return _live(uri, {}, partial(open_pipeline, uri.target))
+
+
+def _open_network(uri: SourceUri) -> FrameSource:
+    from safetrip_sdk.sources.opencv import VideoSource, import_cv2, open_network
+
+    options = uri.read_options(_LIVE)
+    capture = open_network(uri.target, options.get("stall", STALL_AFTER))
+    if capture.get(import_cv2().CAP_PROP_FRAME_COUNT) > 0:
+        # A file that a server hands out ends, and does not come back.
+        return VideoSource(capture, uri.text, live=False)
+    waiting = [capture]
+
+    def again() -> Any:
+        return waiting.pop() if waiting else open_network(uri.target, options.get("stall", STALL_AFTER))
+
+    return _live(uri, dict(options), again)
+
+
+def _open_file(uri: SourceUri) -> FrameSource:
+    options = uri.read_options({"realtime": flag, "fps": number})
+    source = _open_path(uri)
+    if options.get("realtime") or options.get("fps"):
+        from safetrip_sdk.sources.paced import PacedSource
+
+        return PacedSource(source, options.get("fps", 0.0))
+    return source
+
+
+def _open_path(uri: SourceUri) -> FrameSource:
     from safetrip_sdk.sources.images import IMAGE_SUFFIXES, ImageSource
 
+    text = uri.target
     path = Path(text)
     if path.is_dir():
         files = sorted(item for item in path.iterdir() if item.suffix.lower() in IMAGE_SUFFIXES)
@@ -74,58 +152,43 @@ def _open_path(text: str) -> FrameSource:
     if path.exists():
         if path.suffix.lower() in IMAGE_SUFFIXES:
             return ImageSource([path], text)
-        return _open_video(text, text, live=False)
+        if path.suffix.lower() == ".mcap":
+            return _open_mcap(uri)
+        from safetrip_sdk.sources.opencv import VideoSource, import_cv2
+
+        return VideoSource(import_cv2().VideoCapture(text), text, live=False)
     if glob.has_magic(text):
-        files = sorted(Path(item) for item in glob.glob(text, recursive=True))
-        return ImageSource([item for item in files if item.suffix.lower() in IMAGE_SUFFIXES], text)
+        found = sorted(Path(item) for item in glob.glob(text, recursive=True))
+        return ImageSource([item for item in found if item.suffix.lower() in IMAGE_SUFFIXES], text)
     raise SourceError(f"{text}: no such file or folder, and no URI that open_source knows")
 
 
-def _open_video(name: str, what: str | int, live: bool, api: str = "CAP_ANY") -> FrameSource:
-    from safetrip_sdk.sources.opencv import VideoSource, import_cv2
+def _open_mcap(uri: SourceUri) -> FrameSource:
+    from safetrip_sdk.recording.source import RecordingSource
+    from safetrip_sdk.sources.paced import PacedSource
 
-    cv2 = import_cv2()
-    return VideoSource(cv2.VideoCapture(what, getattr(cv2, api)), name, live)
-
-
-def _open_camera(text: str) -> FrameSource:
-    from safetrip_sdk.sources.opencv import VideoSource, import_cv2
-
-    cv2 = import_cv2()
-    parts = urlsplit(text)
-    device = text if parts.scheme != "camera" else parts.netloc + parts.path
-    options = dict(parse_qsl(parts.query)) if parts.scheme == "camera" else {}
-    properties = {
-        "width": cv2.CAP_PROP_FRAME_WIDTH,
-        "height": cv2.CAP_PROP_FRAME_HEIGHT,
-        "fps": cv2.CAP_PROP_FPS,
-    }
-    unknown = sorted(set(options) - set(properties))
-    if unknown:
-        raise SourceError(f"{text}: unknown option {', '.join(unknown)}; there are: {', '.join(properties)}")
-    capture = cv2.VideoCapture(int(device) if device.isdigit() else device, cv2.CAP_V4L2)
-    # The driver's queue holds old frames: one is enough.
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-    for key, value in options.items():
-        capture.set(properties[key], _number(text, key, value))
-    return VideoSource(capture, text, live=True)
+    options = uri.read_options({"realtime": flag})
+    source = RecordingSource(uri.target)
+    return PacedSource(source) if options.get("realtime") else source
 
 
-def _open_synthetic(text: str) -> FrameSource:
+def _open_synthetic(uri: SourceUri) -> FrameSource:
     from safetrip_sdk.sources.synthetic import SyntheticSource
 
-    parts = urlsplit(text)
-    match = re.fullmatch(r"(\d+)x(\d+)", parts.netloc)
-    options = dict(parse_qsl(parts.query))
-    if match is None or set(options) - {"fps", "frames"}:
-        raise SourceError(f"{text}: want synthetic://WIDTHxHEIGHT?fps=30&frames=100")
-    width, height = int(match[1]), int(match[2])
-    values = {key: _number(text, key, value) for key, value in options.items()}
-    return SyntheticSource((height, width), values.get("fps", 30.0), int(values.get("frames", 0)))
+    options = uri.read_options({"fps": number, "frames": whole})
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", uri.target)
+    if match is None:
+        raise SourceError(f"{uri.text}: want synthetic://WIDTHxHEIGHT?fps=30&frames=100")
+    return SyntheticSource((int(match[2]), int(match[1])), **options)
 
 
-def _number(text: str, key: str, value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise SourceError(f"{text}: {key}={value!r} is no number") from None
+_OPENERS: dict[str, Callable[[SourceUri], FrameSource]] = {
+    "v4l2": _open_v4l2,
+    "csi": _open_csi,
+    "gst": _open_gst,
+    "network": _open_network,
+    "file": _open_file,
+    "path": _open_path,
+    "mcap": _open_mcap,
+    "synthetic": _open_synthetic,
+}

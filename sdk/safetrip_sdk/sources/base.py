@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,28 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FrameSource", "IterableSource", "write_frame"]
+    from safetrip_sdk.results.camera_intrinsics import CameraIntrinsics
+
+__all__ = ["FrameSource", "IterableSource", "SourceStats", "write_frame"]
+
+
+@dataclass(frozen=True)
+class SourceStats:
+    """What a source has been through since it was opened.
+
+    Attributes:
+        frames: given.
+        reconnects: times it was opened anew after it had been lost.
+        stalls: times it gave nothing for too long and was given up.
+        damaged: frames that could not be decoded and were passed over.
+        last_error: why it was lost the last time; empty when it never was.
+    """
+
+    frames: int = 0
+    reconnects: int = 0
+    stalls: int = 0
+    damaged: int = 0
+    last_error: str = ""
 
 
 class FrameSource(ABC):
@@ -30,12 +52,18 @@ class FrameSource(ABC):
         frame_size: (H, W) of its frames.
         live: True for a camera, whose frames grow old; False for files, of which none should be lost.
         origin: what the frame grabbed last is called (a file name, a frame number).
+        fps: frames a second, as the source says; 0 where it does not.
+        intrinsics: of the camera, where the source knows them.
+        media_time: seconds from the first frame to the one grabbed last, in a recording with own times.
     """
 
     name: str = "source"
     frame_size: tuple[int, int] | None = None
     live: bool = False
     origin: str = ""
+    fps: float = 0.0
+    intrinsics: CameraIntrinsics | None = None
+    media_time: float | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -54,6 +82,10 @@ class FrameSource(ABC):
         if captured is not None:
             self.retrieve(out)
         return captured
+
+    def stats(self) -> SourceStats:
+        """What it has been through; of interest for cameras, which come and go."""
+        return SourceStats()
 
     def close(self) -> None:  # noqa: B027 (a source without a device has nothing to close)
         """Let go of the device or file; idempotent."""

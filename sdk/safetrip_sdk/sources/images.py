@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from safetrip_sdk.errors import FrameSizeError, SourceError
 from safetrip_sdk.sources.base import FrameSource
-from safetrip_sdk.sources.opencv import import_cv2
+from safetrip_sdk.sources.opencv import decode_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,20 +23,11 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".p
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 BGR; SourceError for a file that is missing, damaged or no image."""
-    cv2 = import_cv2()
     try:
         data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
-    image: Any = None
-    if data:
-        try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error as error:
-            raise SourceError(f"{path}: {error}") from error
-    if image is None:
-        raise SourceError(f"{path}: damaged, or no image that OpenCV reads; replace or remove the file")
-    return image  # type: ignore[no-any-return]
+    return decode_image(np.frombuffer(data, np.uint8), str(path))
 
 
 class ImageSource(FrameSource):

@@ -1,19 +1,32 @@
-"""Video files, cameras and network streams through cv2.VideoCapture."""
+"""cv2.VideoCapture: files, cameras (V4L2), GStreamer pipelines and network streams."""
 
 from __future__ import annotations
 
+import logging
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from safetrip_sdk.errors import BackendUnavailableError, SourceError
-from safetrip_sdk.sources.base import FrameSource
+from safetrip_sdk.sources.base import FrameSource, SourceStats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["VideoSource", "import_cv2"]
+__all__ = [
+    "VideoSource",
+    "decode_image",
+    "encode_image",
+    "has_gstreamer",
+    "import_cv2",
+    "open_network",
+    "open_pipeline",
+    "open_v4l2",
+]
+
+log = logging.getLogger(__name__)
 
 
 def import_cv2() -> Any:
@@ -27,13 +40,131 @@ def import_cv2() -> Any:
     return cv2
 
 
+def decode_image(data: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 BGR of an image file's bytes, (N,) uint8; SourceError for what is no image."""
+    cv2 = import_cv2()
+    image: Any = None
+    if data.size:
+        try:
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        except cv2.error as error:
+            raise SourceError(f"{name}: {error}") from error
+    if image is None:
+        raise SourceError(f"{name}: damaged, or no image that OpenCV reads; replace or remove the file")
+    return image  # type: ignore[no-any-return]
+
+
+def encode_image(frame: NDArray[np.uint8], form: str) -> NDArray[np.uint8]:
+    """The bytes, (N,) uint8, of a JPEG (quality 95) or PNG (fastest compression) file of a BGR frame."""
+    cv2 = import_cv2()
+    settings = {"jpeg": (cv2.IMWRITE_JPEG_QUALITY, 95), "png": (cv2.IMWRITE_PNG_COMPRESSION, 1)}
+    ok, data = cv2.imencode({"jpeg": ".jpg", "png": ".png"}[form], frame, list(settings[form]))
+    if not ok:
+        raise SourceError(f"a frame of {frame.shape} cannot be written as {form}")
+    return data.reshape(-1)  # type: ignore[no-any-return]
+
+
+def open_v4l2(
+    device: str,
+    width: int | None = None,
+    height: int | None = None,
+    fps: float | None = None,
+    pixels: str | None = None,
+) -> Any:
+    """An open capture of a V4L2 camera.
+
+    Args:
+        device: an index or a path such as /dev/video0.
+        width, height, fps: asked of the driver, which may give others (that is logged).
+        pixels: four-letter code of the pixel format: MJPG for high rates over USB.
+
+    Raises:
+        SourceError: there is no such camera, or it cannot be opened.
+    """
+    cv2 = import_cv2()
+    path = Path(f"/dev/video{device}" if device.isdigit() else device)
+    if not path.exists():
+        there = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
+        raise SourceError(f"{device}: cannot be opened: there is no {path}; cameras here: {there}")
+    capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
+    if not capture.isOpened():
+        raise SourceError(
+            f"{path}: cannot be opened; is it a camera, readable (group video), and not in use?"
+        )
+    # The driver's queue holds old frames: one is enough. The format decides which sizes there are.
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    if pixels is not None:
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*pixels))
+    asked = {
+        "width": (cv2.CAP_PROP_FRAME_WIDTH, width),
+        "height": (cv2.CAP_PROP_FRAME_HEIGHT, height),
+        "fps": (cv2.CAP_PROP_FPS, fps),
+    }
+    for name, (key, value) in asked.items():
+        if value is not None:
+            capture.set(key, value)
+            given = capture.get(key)
+            if abs(given - value) > 0.5:
+                log.warning("%s: %s=%g was asked for, the driver gives %g", path, name, value, given)
+    return capture
+
+
+def has_gstreamer() -> bool:
+    """Whether this OpenCV can run GStreamer pipelines."""
+    cv2 = import_cv2()
+    return bool(cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER))
+
+
+def open_pipeline(pipeline: str) -> Any:
+    """An open capture of a GStreamer pipeline.
+
+    Raises:
+        SourceError: this OpenCV has no GStreamer, or the pipeline does not start.
+    """
+    cv2 = import_cv2()
+    if not has_gstreamer():
+        raise SourceError(
+            f"this OpenCV ({cv2.__version__}) has no GStreamer, which CSI cameras and gst: need; "
+            "PyPI's wheels never have it. On a Jetson: pip uninstall opencv-python, sudo apt install "
+            "python3-opencv, and make the virtual environment with --system-site-packages"
+        )
+    capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
+    if not capture.isOpened():
+        raise SourceError(
+            f"the GStreamer pipeline does not start: {pipeline}; try it with gst-launch-1.0, which says why"
+        )
+    return capture
+
+
+def open_network(url: str, timeout: float) -> Any:
+    """An open capture of a network stream.
+
+    Args:
+        url: rtsp://, http:// and the like.
+        timeout: seconds for opening it and for each frame, where the library behind OpenCV takes one.
+
+    Raises:
+        SourceError: nobody answers, or what answers is no video.
+    """
+    cv2 = import_cv2()
+    if cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
+        limit = max(1, round(timeout * 1000))
+        keys = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit)
+        capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, list(keys))
+    else:
+        capture = cv2.VideoCapture(url)
+    if not capture.isOpened():
+        raise SourceError(f"{url}: cannot be opened; does the server run, and is the path right?")
+    return capture
+
+
 class VideoSource(FrameSource):
-    """A cv2.VideoCapture as a source; decodes straight into the memory it is given.
+    """A cv2.VideoCapture as a source, in the caller's thread; decodes straight into the memory it is given.
 
     Args:
         capture: an open cv2.VideoCapture.
         name: for messages.
-        live: a camera or network stream: reading nothing is then an error, not the end.
+        live: a camera: reading nothing is then an error, not the end. (`LiveSource` also comes back.)
 
     Raises:
         SourceError: it is not open, or gives no first frame.
@@ -99,6 +230,10 @@ class VideoSource(FrameSource):
                 )
             np.copyto(out, image)
         return image  # type: ignore[no-any-return]
+
+    def stats(self) -> SourceStats:
+        """Frames given."""
+        return SourceStats(frames=self._count)
 
     def close(self) -> None:
         """Release the capture; idempotent."""

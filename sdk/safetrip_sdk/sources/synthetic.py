@@ -1,4 +1,4 @@
-"""A camera that needs no camera: moving gradients at a given size and rate."""
+"""A camera that needs no camera: a generated street at a given size and rate."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safetrip_sdk.errors import SourceError
-from safetrip_sdk.sources.base import FrameSource
+from safetrip_sdk.sources.base import FrameSource, SourceStats
+from safetrip_sdk.sources.scene import Scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["SyntheticSource"]
 
+UNPACED_FPS = 30.0
+"""What passes for a second where frames come as fast as they are taken."""
+
 
 class SyntheticSource(FrameSource):
-    """Frames that differ from one to the next, at a camera's pace.
+    """A moving street (`sources.scene`), at a camera's pace, with the truth of every frame.
 
     Args:
         frame_size: (H, W).
@@ -36,34 +40,39 @@ class SyntheticSource(FrameSource):
         self.frame_size = frame_size
         self.fps = fps
         self.live = fps > 0
+        self._scene = Scene(height, width)
+        self.intrinsics = self._scene.intrinsics
         self._frames = frames
         self._count = 0
-        ramp = (
-            np.arange(width, dtype=np.uint16)[None, :, None]
-            + np.arange(height, dtype=np.uint16)[:, None, None]
-        )
-        self._picture = (ramp * np.array([1, 2, 3], dtype=np.uint16)).astype(np.uint8)
-        self._due = time.monotonic()
+        self._shown = -1  # number of the frame grabbed last, those that were skipped counted
+        self._began = time.monotonic()
+
+    def truth(self, size: tuple[int, int] | None = None) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Labels (ids of `scene.SCENE_CLASSES`) and depth of the frame grabbed last; see `Scene.truth`."""
+        return self._scene.truth(self._seconds(), size)
+
+    def _seconds(self) -> float:
+        return max(self._shown, 0) / (self.fps or UNPACED_FPS)
 
     def grab(self) -> int | None:
         """Wait until the next frame is due."""
         if self._frames and self._count >= self._frames:
             return None
+        self._shown += 1
         if self.fps:
-            now = time.monotonic()
-            period = 1.0 / self.fps
-            self._due += period
-            if self._due > now:
-                time.sleep(self._due - now)
+            late = (time.monotonic() - self._began) * self.fps - (self._shown + 1)
+            if late < 0:
+                time.sleep(-late / self.fps)
             else:
-                self._due = now - (now - self._due) % period
-        self.origin = f"{self.name}#{self._count}"
+                self._shown += int(late)
+        self.origin = f"{self.name}#{self._shown}"
         self._count += 1
         return time.monotonic_ns()
 
     def retrieve(self, out: NDArray[np.uint8]) -> None:
-        """Write the picture, moved on by as many columns as frames were grabbed."""
-        shift = self._count % out.shape[1]
-        split = out.shape[1] - shift
-        out[:, :split] = self._picture[:, shift:]
-        out[:, split:] = self._picture[:, :shift]
+        """Draw the frame."""
+        self._scene.draw(self._seconds(), out)
+
+    def stats(self) -> SourceStats:
+        """Frames given."""
+        return SourceStats(frames=self._count)

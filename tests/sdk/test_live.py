@@ -1,0 +1,265 @@
+"""Live sources: a real MJPEG server that dies, hangs, comes back and changes its mind about the size."""
+
+from __future__ import annotations
+
+import http.server
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from safetrip_sdk import FrameSource, Runtime, open_source
+from safetrip_sdk.errors import FrameSizeError, SourceError
+from safetrip_sdk.sources.live import LiveSource
+from tests.sdk.scripted import ScriptedBackend
+
+SIZE = (96, 128)
+
+
+class MjpegServer:
+    """multipart/x-mixed-replace on localhost; frame n has the value n % 200. Can be killed and restarted."""
+
+    def __init__(self) -> None:
+        self.size = SIZE
+        self.silent = False
+        self.port = 0
+        self._server: http.server.ThreadingHTTPServer | None = None
+        self._alive = threading.Event()
+
+    def start(self) -> None:
+        outer, alive = self, threading.Event()
+        self._alive = alive
+        alive.set()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+                self.end_headers()
+                number = 0
+                try:
+                    while alive.is_set():
+                        if not outer.silent:
+                            image = np.full((*outer.size, 3), number % 200, np.uint8)
+                            data = cv2.imencode(".jpg", image)[1].tobytes()
+                            head = (
+                                f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                            )
+                            self.wfile.write(head.encode() + data + b"\r\n")
+                            number += 1
+                        time.sleep(0.02)
+                except OSError:
+                    pass
+                self.close_connection = True
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def kill(self) -> None:
+        self._alive.clear()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}/stream.mjpg"
+
+
+@pytest.fixture
+def server() -> Iterator[MjpegServer]:
+    server = MjpegServer()
+    server.start()
+    yield server
+    server.kill()
+
+
+def read(source: FrameSource, size: tuple[int, int] = SIZE) -> int:
+    out = np.zeros((*size, 3), np.uint8)
+    assert source.read_into(out) is not None
+    return int(out[0, 0, 0])
+
+
+def read_on(source: FrameSource) -> None:
+    """Until something happens; frames that were under way come first."""
+    for _ in range(100):
+        read(source)
+
+
+def test_frames_come_and_are_fresh(server: MjpegServer) -> None:
+    with open_source(server.uri) as source:
+        assert isinstance(source, LiveSource)
+        assert source.live
+        assert source.frame_size == SIZE
+        first = read(source)
+        time.sleep(0.5)  # some 20 frames pass that nobody takes
+        before = time.monotonic_ns()
+        out = np.zeros((*SIZE, 3), np.uint8)
+        captured = source.read_into(out)
+        assert captured is not None
+        assert captured >= before, "a frame that comes now, not one that waited"
+        assert int(out[0, 0, 0]) > first + 5
+        assert source.stats().frames == 2
+    source.close()
+
+
+def test_a_server_that_dies_and_comes_back(server: MjpegServer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    with open_source(server.uri + "#stall=1&give_up=20") as source:
+        read(source)
+        server.kill()
+        threading.Timer(0.7, server.start).start()
+        for _ in range(10):
+            read(source)
+        stats = source.stats()
+    assert stats.reconnects == 1
+    assert stats.last_error
+    said = " ".join(record.getMessage() for record in caplog.records)
+    assert "lost after" in said
+    assert "open again after" in said
+
+
+def test_a_server_that_stays_away(server: MjpegServer) -> None:
+    with open_source(server.uri + "#stall=0.5&give_up=1.5") as source:
+        read(source)
+        server.kill()
+        with pytest.raises(SourceError, match=r"camera gone: no frame for \d+ s .*is it plugged in"):
+            read_on(source)
+    with pytest.raises(SourceError, match="cannot be opened; does the server run"):
+        open_source(server.uri)
+
+
+def test_a_server_that_falls_silent_is_left_behind(server: MjpegServer) -> None:
+    with open_source(server.uri + "#stall=0.6&give_up=20") as source:
+        read(source)
+        server.silent = True
+        threading.Timer(1.2, setattr, (server, "silent", False)).start()
+        for _ in range(5):
+            read(source)
+        assert source.stats().reconnects >= 1
+
+
+def test_another_size_after_a_loss_is_said_and_followed(server: MjpegServer) -> None:
+    with open_source(server.uri + "#stall=1&give_up=20") as source:
+        read(source)
+        server.kill()
+        server.size = (48, 64)
+        server.start()
+        with pytest.raises(FrameSizeError, match="gives 48x64") as caught:
+            read_on(source)
+        assert caught.value.size == (48, 64) == source.frame_size
+        read(source, (48, 64))
+
+
+def test_a_stream_follows_the_size(server: MjpegServer) -> None:
+    """Through the runtime: reopened for the new size, with no frame's result under a wrong one."""
+    opened: list[tuple[int, int]] = []
+
+    def opener(size: tuple[int, int]) -> ScriptedBackend:
+        opened.append(size)
+        backend = ScriptedBackend()
+        backend.spec = backend.spec._replace(frame=backend.spec.frame._replace(shape=(1, *size, 3)))
+        backend.make_slot = lambda: _slot(backend, size)  # type: ignore[method-assign]
+        return backend
+
+    def _slot(backend: ScriptedBackend, size: tuple[int, int]) -> Any:
+        slot = ScriptedBackend.make_slot(backend)
+        slot.frame = slot.used = np.zeros((*size, 3), np.uint8)
+        return slot
+
+    with Runtime.over(opener, tuple("abc")) as runtime, open_source(server.uri + "#stall=1") as source:
+        for taken, _ in enumerate(runtime.stream(source, follow_size=True), 1):
+            if taken == 3:
+                server.kill()
+                server.size = (48, 64)
+                server.start()
+            if len(opened) == 2 and taken > 5:
+                break
+    assert opened == [SIZE, (48, 64)]
+
+
+class FakeCapture:
+    """Stands for what cannot happen here: a driver that hangs in grab(), or decodes nonsense."""
+
+    def __init__(self) -> None:
+        self.hang = threading.Event()
+        self.damaged = 0
+        self.released = 0
+        self.grabbed = 0
+
+    def grab(self) -> bool:
+        time.sleep(0.002)
+        while self.hang.is_set():
+            time.sleep(0.01)
+        self.grabbed += 1
+        return True
+
+    def retrieve(self, out: NDArray[np.uint8] | None = None) -> tuple[bool, Any]:
+        if self.damaged:
+            self.damaged -= 1
+            return False, None
+        assert not self.released, "never decoded after it was let go"
+        return True, np.full((4, 6, 3), self.grabbed % 250, np.uint8)
+
+    def release(self) -> None:
+        self.released += 1
+
+
+def test_a_driver_that_hangs_is_left_behind_and_let_go_later() -> None:
+    made: list[FakeCapture] = []
+
+    def opener() -> FakeCapture:
+        made.append(FakeCapture())
+        return made[-1]
+
+    with LiveSource("camera", opener, stall_after=0.2, give_up_after=10) as source:
+        read(source, (4, 6))
+        made[0].hang.set()
+        for _ in range(5):
+            read(source, (4, 6))
+        stats = source.stats()
+        assert (stats.stalls, stats.reconnects) == (1, 1)
+        made[1].hang.set()  # and once more: it is not the first time only that counts
+        for _ in range(5):
+            read(source, (4, 6))
+        assert source.stats().stalls == 2
+        made[0].hang.clear()
+        made[1].hang.clear()
+    deadline = time.monotonic() + 5
+    while [item.released for item in made] != [1, 1, 1]:
+        assert time.monotonic() < deadline, "each is let go exactly once"
+        time.sleep(0.01)
+
+
+def test_frames_that_cannot_be_decoded_are_passed_over() -> None:
+    capture = FakeCapture()
+    with LiveSource("camera", lambda: capture) as source:
+        capture.damaged = 2
+        read(source, (4, 6))
+        assert source.stats().damaged == 2
+        assert source.stats().frames == 1
+        source.grab()  # and never retrieved
+        source.grab()
+        read(source, (4, 6))
+
+
+def test_close_ends_a_waiting_grab() -> None:
+    capture = FakeCapture()
+    source = LiveSource("camera", lambda: capture)
+    capture.hang.set()
+    time.sleep(0.05)
+    threading.Timer(0.2, source.close).start()
+    assert source.grab() is None
+    capture.hang.clear()
