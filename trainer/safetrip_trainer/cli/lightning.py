@@ -14,7 +14,9 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from safetrip_trainer.data.datamodule import SafetripDataModule
+from safetrip_trainer.training.checkpoint_io import AtomicCheckpointIO
 from safetrip_trainer.training.ema import WarmEMA
+from safetrip_trainer.training.guard import NonFiniteGuard
 from safetrip_trainer.training.loggers import build_loggers, claim_run_folder
 from safetrip_trainer.training.task import Task
 
@@ -36,6 +38,13 @@ class SafetripCLI(LightningCLI):
             help="log to Weights & Biases too; auto goes offline where the network is closed",
         )
         parser.add_argument(
+            "--save-every",
+            type=int,
+            default=500,
+            metavar="STEPS",
+            help="write last.ckpt every so many steps, besides at each epoch's end (500)",
+        )
+        parser.add_argument(
             "--ema", type=float, default=0.0, help="decay of averaged weights, such as 0.999 (0: off)"
         )
 
@@ -54,10 +63,17 @@ class SafetripCLI(LightningCLI):
         if self.subcommand == "fit" and self._get(self.config, "ema"):
             # First: what the others see of a validation is the average's.
             callbacks.insert(0, WarmEMA(self._get(self.config, "ema")))
+        if self.subcommand == "fit":
+            callbacks.append(NonFiniteGuard(folder))
         if self.subcommand == "fit" and not config.get("fast_dev_run"):
-            callbacks.append(best_checkpoint(folder))
+            callbacks += [
+                last_checkpoint(folder, self._get(self.config, "save_every")),
+                best_checkpoint(folder),
+            ]
             if logging_on:
                 callbacks.append(LearningRateMonitor(logging_interval="epoch"))
+        plugins = config.get("plugins") or []
+        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         # Our own samplers know their rank: Lightning's would undo the balance.
         kwargs.update(callbacks=callbacks, default_root_dir=str(folder), use_distributed_sampler=False)
         return super().instantiate_trainer(**kwargs)
@@ -71,6 +87,16 @@ def best_checkpoint(folder: Path) -> ModelCheckpoint:
         monitor="val/score",
         mode="max",
         save_last=True,
+        enable_version_counter=False,
+    )
+
+
+def last_checkpoint(folder: Path, steps: int) -> ModelCheckpoint:
+    """Keeps `last.ckpt` in mid-epoch too, so that a kill costs at most so many steps."""
+    return ModelCheckpoint(
+        dirpath=folder / "checkpoints",
+        filename="last",
+        every_n_train_steps=steps,
         enable_version_counter=False,
     )
 

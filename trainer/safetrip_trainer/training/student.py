@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +32,8 @@ from safetrip_trainer.training.options import DepthOptions, DistillOptions, Segm
 from safetrip_trainer.training.task import Task
 
 __all__ = ["HydraTask"]
+
+_GROUPS = {"segmentation": SegmentationOptions, "depth": DepthOptions, "distill": DistillOptions}
 
 
 class HydraTask(Task):
@@ -75,8 +78,7 @@ class HydraTask(Task):
         super().__init__(net, lr, weight_decay, warmup_epochs, _segmentation_loss(segmentation))
         self.save_hyperparameters()
         # Plain values only: a checkpoint that held our classes could not be loaded with weights_only.
-        groups = {"segmentation": segmentation, "depth": depth, "distill": distill}
-        self.hparams.update({name: asdict(group) for name, group in groups.items()})
+        self.hparams.update(segmentation=asdict(segmentation), depth=asdict(depth), distill=asdict(distill))
         self.init_weights = init_weights
         self.encoder_lr_factor = encoder_lr_factor
         lowest = MIN_DEPTH if depth.head == "log" else None
@@ -103,9 +105,23 @@ class HydraTask(Task):
         if stage == "fit" and not resuming:
             assert isinstance(self.net, HydraNet)
             initialize_encoder(self.net.encoder, self.init_weights)
-        if stage == "fit" and self.distill.teacher_ckpt and not self._teacher:
+        if stage == "fit":
+            self._call_teacher()
+
+    def _call_teacher(self) -> None:
+        if self.distill.teacher_ckpt and not self._teacher:
             teacher = load_segmenter(Path(self.distill.teacher_ckpt)).requires_grad_(False)
             self._teacher.append(teacher.to(memory_format=torch.channels_last))
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> HydraTask:
+        """The task that a checkpoint's hyper-parameters describe, with random weights and its teacher."""
+        plain = {key: value for key, value in settings.items() if not key.startswith("_")}
+        for name, group in _GROUPS.items():
+            plain[name] = group(**plain.get(name, {}))
+        task = cls(**plain)
+        task._call_teacher()
+        return task
 
     def on_fit_start(self) -> None:
         for teacher in self._teacher:

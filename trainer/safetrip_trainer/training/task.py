@@ -13,6 +13,7 @@ from safetrip_trainer.losses import WeightedCrossEntropy
 from safetrip_trainer.metrics import SegmentationMetrics
 from safetrip_trainer.model.preprocess import resize
 from safetrip_trainer.training.provenance import provenance
+from safetrip_trainer.training.random_state import random_state, set_random_state
 from safetrip_trainer.training.schedule import warmup_cosine
 
 __all__ = ["Task"]
@@ -43,6 +44,7 @@ class Task(L.LightningModule):
         self.lr = lr
         self.weight_decay = weight_decay
         self.warmup_epochs = warmup_epochs
+        self._resumed_state: dict[str, Tensor] | None = None
         self.segmentation_loss = segmentation_loss
         self.segmentation_metrics = SegmentationMetrics()
 
@@ -55,7 +57,22 @@ class Task(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         data = getattr(self.trainer, "datamodule", None)
+        checkpoint["random_state"] = random_state(self.device)
         checkpoint["provenance"] = provenance(None if data is None else data.index.data_hash)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._resumed_state = checkpoint.get("random_state")
+
+    def on_train_start(self) -> None:
+        # Lightning gives a resumed loader its place only where nobody asked for the number of steps before,
+        # and the schedule did (configure_optimizers).
+        self.trainer.fit_loop._load_combined_loader_states()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # Not earlier: what Lightning sets up on resuming draws random numbers, too.
+        if self._resumed_state is not None:
+            set_random_state(self._resumed_state, self.device)
+            self._resumed_state = None
 
     def forward(self, image: Tensor) -> Any:
         """(N, 3, h, w), normalised RGB, to what the net returns."""

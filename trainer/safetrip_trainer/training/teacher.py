@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -36,6 +37,12 @@ class TeacherTask(Task):
         net, loss = SegformerTeacher(variant, pretrained), WeightedCrossEntropy(NUM_CLASSES)
         super().__init__(net, lr, weight_decay, warmup_epochs, loss)
         self.save_hyperparameters()
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> TeacherTask:
+        """The task that a checkpoint's hyper-parameters describe, with random weights."""
+        plain = {key: value for key, value in settings.items() if not key.startswith("_")}
+        return cls(**{**plain, "pretrained": False})
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Cross-entropy over the labelled pixels, as `total`."""
