@@ -38,6 +38,7 @@ __all__ = [
     "calibrate",
     "measure_ranges",
     "open_fp32",
+    "ranges_of",
 ]
 
 DEFAULT_METHOD = "percentile:99.999"
@@ -140,7 +141,7 @@ def calibrate(
     made = {name: measured.build(name, chosen) for name in wanted}
     with Bundle.edit(bundle_path) as draft:
         for name, item in made.items():
-            write_precision(draft, name, item, measured, chosen)
+            write_precision(draft, name, item, measured, str(chosen))
     kept = {node: why for item in made.values() for node, why in item.kept_fp32.items()}
     plan = made["int8"].plan if "int8" in made else None
     return CalibrationResult(
@@ -167,8 +168,14 @@ def open_fp32(bundle: Bundle) -> Graph:
 def measure_ranges(
     bundle_path: str | Path, frames: FrameSet, count: int, seed: int, progress: Progress | None = None
 ) -> Ranges:
+    """`ranges_of` a bundle's FP32 graph."""
+    return ranges_of(open_fp32(Bundle.open(bundle_path)), frames, count, seed, progress)
+
+
+def ranges_of(
+    graph: Graph, frames: FrameSet, count: int, seed: int, progress: Progress | None = None
+) -> Ranges:
     """Choose frames and run the FP32 graph over them once, watching what FP16 and INT8 need to know."""
-    graph = open_fp32(Bundle.open(bundle_path))
     require_frames(frames, "calibration")
     selected = select_frames(frames, count, seed)
     digest = FramesDigest()
@@ -192,14 +199,14 @@ def write_precision(
     precision: str,
     made: Calibration,
     measured: Ranges,
-    method: Method,
+    method: str,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Put a model and what it was made from into the draft; what was measured of its predecessor goes."""
     draft.write(model_file(precision), made.model.SerializeToString(deterministic=True))
     manifest = draft.manifest
     record = {
-        "method": str(method) if made.plan else None,
+        "method": method if made.plan else None,
         "count": len(measured.frames),
         "seed": measured.seed,
         "frames_sha256": measured.sha256,
@@ -210,7 +217,7 @@ def write_precision(
     history = {**manifest.calibration.get("precisions", {}), precision: record}
     # The frames of the latest pass; the record of each precision says by its hash which frames it saw.
     calibration = {
-        "method": str(method),
+        "method": method,
         "count": len(measured.frames),
         "seed": measured.seed,
         "frames": list(measured.frames.names),

@@ -243,7 +243,7 @@ def _write(
     made = measured.build("int8", method, trials.nodes(result.chosen.in_float))
     extra = {"assignment": report["assignment"], "front": report["front"], "message": result.message}
     with Bundle.edit(path) as draft:
-        write_precision(draft, "mixed", made, measured, method, extra)
+        write_precision(draft, "mixed", made, measured, str(method), extra)
 
 
 def _assignment(trials: Trials, chosen: Point | None) -> dict[str, str]:

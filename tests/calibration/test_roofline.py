@@ -118,7 +118,7 @@ def test_a_budget_is_held_against_every_precision_of_a_bundle(bundle: Path, scen
     measured = measure_ranges(bundle, scenes, 2, 0)
     made = measured.build("int8", parse_method("mse"), ["node_expand", "node_depthwise"])
     with Bundle.edit(bundle) as draft:
-        write_precision(draft, "mixed", made, measured, parse_method("mse"))
+        write_precision(draft, "mixed", made, measured, "mse")
     budget = Budget("b", "d", (120, 160), {"p50": 0.3})
     found = predict_budget(Bundle.open(bundle), budget, DEVICE)
     of = {name: item.total_ms for name, item in found.predictions.items()}

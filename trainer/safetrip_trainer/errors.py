@@ -6,6 +6,7 @@
      └─ TrainerError
          ├─ DatasetError      a tree, folder, annotation or image that cannot be used
          ├─ CheckpointError   a checkpoint that cannot be loaded into the model asked for
+         ├─ BudgetError       a net that its device would be too slow for
          └─ ExportError       an exported graph that does not compute what torch computes
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from safetrip_sdk.errors import SafetripError
 
-__all__ = ["CheckpointError", "DatasetError", "ExportError", "TrainerError"]
+__all__ = ["BudgetError", "CheckpointError", "DatasetError", "ExportError", "TrainerError"]
 
 
 class TrainerError(SafetripError):
@@ -26,6 +27,10 @@ class DatasetError(TrainerError):
 
 class CheckpointError(TrainerError):
     """A checkpoint does not fit the model it should be loaded into."""
+
+
+class BudgetError(TrainerError):
+    """The net is predicted to miss its latency budget; the message names what would meet it."""
 
 
 class ExportError(TrainerError):

@@ -12,6 +12,8 @@ from safetrip_trainer.cli.arguments import size
 if TYPE_CHECKING:
     import numpy as np
 
+    from safetrip_trainer.quantize import QuantizedNet
+
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
 HELP = "Export a checkpoint's deploy graph to a bundle, simplified and checked against torch on frames."
@@ -19,6 +21,7 @@ EPILOG = """\
 examples:
   trainer export runs/hydranet/checkpoints/best.ckpt --out sidewalk.bundle
   trainer export runs/hydranet/checkpoints/best.ckpt --out wide.bundle --input-size 288x512
+  trainer export runs/int8/checkpoints/best.ckpt --out sidewalk.bundle    trained in INT8: FP32 and INT8
   trainer export random --out random.bundle --input-size 512x512          untrained, for benchmarks
 
 The graph takes the camera's raw frame (1, H, W, 3) uint8 BGR of any size and gives labels, metres and
@@ -50,9 +53,13 @@ def run(args: argparse.Namespace) -> None:
     from safetrip_trainer.export import export_bundle
     from safetrip_trainer.inference.predictor import training_size
     from safetrip_trainer.model.load import load_student
+    from safetrip_trainer.quantize import QuantizedNet
 
     net, record = load_student(args.checkpoint)
     training = {**record, **({"note": args.note} if args.note else {})}
+    if isinstance(net, QuantizedNet):
+        _export_quantized(args, net, record, _plain(training))
+        return
     frames = _check_frames(args.frames, record)
     check = export_bundle(
         net, args.input_size or training_size(record), args.out, frames, _plain(training), args.overwrite
@@ -63,14 +70,48 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
-def _check_frames(prepared: Path | None, record: dict[str, Any]) -> Iterator[np.ndarray]:
+def _export_quantized(
+    args: argparse.Namespace, net: QuantizedNet, record: dict[str, Any], training: dict[str, Any]
+) -> None:
+    from safetrip_trainer.cli.progress import bar
     from safetrip_trainer.data.frames import PreparedFrames
+    from safetrip_trainer.errors import ExportError
+    from safetrip_trainer.export.quantized import export_quantized_bundle
+
+    if args.input_size not in (None, net.input_size):
+        raise ExportError(
+            f"{args.checkpoint}: quantised at {net.input_size[0]}x{net.input_size[1]}, and has no other size"
+        )
+    prepared = args.frames or _prepared_of(record)
+    if prepared is None:
+        raise ExportError(f"{args.checkpoint}: the set it was trained on is gone: give another with --frames")
+    with bar() as progress:
+        check = export_quantized_bundle(
+            net,
+            args.out,
+            PreparedFrames(prepared, "train"),
+            training,
+            args.overwrite,
+            progress=progress,
+        )
+    print(
+        f"{args.out}: FP32 as before quantisation-aware training, INT8 as after; INT8's labels agree with "
+        f"torch on {check.label_agreement:.4%} of the pixels of {check.frames} frames"
+    )
+
+
+def _prepared_of(record: dict[str, Any]) -> Path | None:
+    """The prepared set that a checkpoint was trained on, where it is still there."""
     from safetrip_trainer.data.index import HEADER_FILE
 
-    if prepared is None:
-        root = record.get("datamodule_hyper_parameters", {}).get("root")
-        if root is not None and (Path(root) / HEADER_FILE).is_file():
-            prepared = Path(root)
+    root = record.get("datamodule_hyper_parameters", {}).get("root")
+    return Path(root) if root is not None and (Path(root) / HEADER_FILE).is_file() else None
+
+
+def _check_frames(prepared: Path | None, record: dict[str, Any]) -> Iterator[np.ndarray]:
+    from safetrip_trainer.data.frames import PreparedFrames
+
+    prepared = prepared or _prepared_of(record)
     if prepared is None:
         from safetrip_trainer.synth import render_sequence
 

@@ -13,11 +13,15 @@ import lightning as L
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from safetrip_trainer.cli.progress import bar
 from safetrip_trainer.data.datamodule import SafetripDataModule
+from safetrip_trainer.errors import TrainerError
+from safetrip_trainer.training.budget import require_budget
 from safetrip_trainer.training.checkpoint_io import AtomicCheckpointIO
 from safetrip_trainer.training.ema import WarmEMA
 from safetrip_trainer.training.guard import NonFiniteGuard
 from safetrip_trainer.training.loggers import build_loggers, claim_run_folder
+from safetrip_trainer.training.quantized import is_quantized, start_quantizing
 from safetrip_trainer.training.task import Task
 
 __all__ = ["SafetripCLI", "run_lightning"]
@@ -45,6 +49,27 @@ class SafetripCLI(LightningCLI):
             help="write last.ckpt every so many steps, besides at each epoch's end (500)",
         )
         parser.add_argument(
+            "--quantize",
+            type=str,
+            choices=["off", "int8"],
+            default="off",
+            help="int8: quantisation-aware training of the student that --ckpt_path names",
+        )
+        parser.add_argument(
+            "--budget",
+            type=str,
+            default=None,
+            metavar="FILE",
+            help="refuse to train a net that is predicted to miss this budget (benchmarks/budgets/*.yaml)",
+        )
+        parser.add_argument(
+            "--over-budget",
+            type=str,
+            choices=["refuse", "warn"],
+            default="refuse",
+            help="what to do with a net that misses --budget",
+        )
+        parser.add_argument(
             "--ema", type=float, default=0.0, help="decay of averaged weights, such as 0.999 (0: off)"
         )
 
@@ -52,7 +77,8 @@ class SafetripCLI(LightningCLI):
         config = self._get(self.config_init, "trainer", default={})
         folder = Path(self._get(self.config, "out", "runs")) / self._get(self.config, "run_name", "hydranet")
         if self.subcommand == "fit":
-            folder = claim_run_folder(folder, resume=bool(self._get(self.config, "ckpt_path")))
+            resume = bool(self._get(self.config, "ckpt_path")) and not self._starts_quantizing()
+            folder = claim_run_folder(folder, resume=resume)
         self.run_folder = folder
         logging_on = config.get("logger") in (None, True)
         if logging_on:
@@ -72,11 +98,43 @@ class SafetripCLI(LightningCLI):
             ]
             if logging_on:
                 callbacks.append(LearningRateMonitor(logging_interval="epoch"))
+        # Our own samplers know their rank: Lightning's would undo the balance.
         plugins = config.get("plugins") or []
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
-        # Our own samplers know their rank: Lightning's would undo the balance.
         kwargs.update(callbacks=callbacks, default_root_dir=str(folder), use_distributed_sampler=False)
         return super().instantiate_trainer(**kwargs)
+
+    def _parse_ckpt_path(self) -> None:
+        # Lightning lets a checkpoint's hyper-parameters win over the configuration: right for a run that goes
+        # on, wrong for one that only starts from its weights, by a recipe of its own.
+        self.subcommand = self.config.get("subcommand")
+        if not self._starts_quantizing():
+            super()._parse_ckpt_path()
+
+    def before_fit(self) -> None:
+        """What must be known, or made, before the first step."""
+        budget = self._get(self.config, "budget")
+        if budget:
+            refuse = self._get(self.config, "over_budget") == "refuse"
+            require_budget(self.model, self.datamodule.size, Path(budget), refuse)
+        if self._starts_quantizing():
+            with bar() as progress:
+                start_quantizing(
+                    self.model, Path(self._get(self.config, "ckpt_path")), self.datamodule, progress
+                )
+            # Not a run to go on with, but weights to start from.
+            self.config_init[self.subcommand]["ckpt_path"] = None
+
+    def _starts_quantizing(self) -> bool:
+        """Whether --quantize is asked of a student in float; a quantised one is resumed like any run."""
+        if self.subcommand != "fit" or self._get(self.config, "quantize") != "int8":
+            return False
+        checkpoint = self._get(self.config, "ckpt_path")
+        if not checkpoint:
+            raise TrainerError(
+                "--quantize int8 starts from a trained student: add --ckpt_path RUN/checkpoints/best.ckpt"
+            )
+        return not is_quantized(Path(checkpoint))
 
 
 def best_checkpoint(folder: Path) -> ModelCheckpoint:

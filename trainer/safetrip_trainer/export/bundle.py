@@ -21,7 +21,7 @@ from safetrip_trainer.export.verify import ExportCheck, verify_export
 from safetrip_trainer.model.hydranet import MAX_DEPTH, HydraNet
 from safetrip_trainer.model.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
-__all__ = ["export_bundle"]
+__all__ = ["export_bundle", "new_manifest"]
 
 _STRIDE = 32
 
@@ -52,13 +52,14 @@ def export_bundle(
     graph = DeployGraph(net.cpu(), size).eval()
     model = to_onnx(graph)
     check = verify_export(graph, model, frames)
-    manifest = _manifest(out, size, training, check)
+    manifest = new_manifest(out, size, training, check)
     with Bundle.create(out, manifest, overwrite=overwrite) as draft:
         draft.write("model.fp32.onnx", model.SerializeToString(deterministic=True))
     return check
 
 
-def _manifest(out: Path, size: tuple[int, int], training: dict[str, Any], check: ExportCheck) -> Manifest:
+def new_manifest(out: Path, size: tuple[int, int], training: dict[str, Any], check: ExportCheck) -> Manifest:
+    """The manifest of a bundle that holds FP32 alone, which agrees with torch as `check` says."""
     agreement = {
         "frames": check.frames,
         "label_agreement_with_torch": check.label_agreement,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from safetrip_trainer.model.hydranet import MAX_DEPTH, HydraNet
+from safetrip_trainer.model.hydranet import MAX_DEPTH
 from safetrip_trainer.model.preprocess import normalize, resize
 
 __all__ = ["DeployGraph"]
@@ -16,11 +16,11 @@ class DeployGraph(nn.Module):
     """Everything between camera and prediction, so that no backend needs Python before or after it.
 
     Args:
-        net: the trained net; put into evaluation mode.
+        net: the trained net, a HydraNet or what computes as one; put into evaluation mode.
         size: (h, w) at which the net runs, and of the outputs.
     """
 
-    def __init__(self, net: HydraNet, size: tuple[int, int]) -> None:
+    def __init__(self, net: nn.Module, size: tuple[int, int]) -> None:
         super().__init__()
         self.net = net.eval()
         self.size = size

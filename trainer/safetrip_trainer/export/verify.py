@@ -29,17 +29,24 @@ class ExportCheck:
     """Largest relative difference of depth at any pixel."""
 
 
-def verify_export(graph: DeployGraph, model: onnx.ModelProto, frames: Iterable[np.ndarray]) -> ExportCheck:
+def verify_export(
+    graph: DeployGraph,
+    model: onnx.ModelProto,
+    frames: Iterable[np.ndarray],
+    min_label_agreement: float = MIN_LABEL_AGREEMENT,
+    max_depth_error: float = MAX_DEPTH_ERROR,
+) -> ExportCheck:
     """Runs both on the same frames.
 
     Args:
         graph: the torch module that was exported.
         model: its ONNX.
         frames: (H, W, 3) uint8 BGR each.
+        min_label_agreement: share of all pixels that must have the same label.
+        max_depth_error: relative, at any pixel.
 
     Raises:
-        ExportError: fewer than 99.9 % of the labels agree, depth differs by more than 1e-3 relative, or there
-            are no frames.
+        ExportError: they differ by more, or there are no frames.
     """
     import onnxruntime
 
@@ -57,10 +64,10 @@ def verify_export(graph: DeployGraph, model: onnx.ModelProto, frames: Iterable[n
     if count == 0:
         raise ExportError("no frame to check the exported graph on")
     check = ExportCheck(count, agree / pixels, worst)
-    if check.label_agreement < MIN_LABEL_AGREEMENT or not worst <= MAX_DEPTH_ERROR:
+    if check.label_agreement < min_label_agreement or not worst <= max_depth_error:
         raise ExportError(
             f"the exported graph differs from torch on {count} frames: labels agree on "
-            f"{check.label_agreement:.4%} (at least {MIN_LABEL_AGREEMENT:.1%}), depth differs by up to "
-            f"{worst:.2e} (at most {MAX_DEPTH_ERROR:.0e}); nothing was written"
+            f"{check.label_agreement:.4%} (at least {min_label_agreement:.1%}), depth differs by up to "
+            f"{worst:.2e} (at most {max_depth_error:.0e}); nothing was written"
         )
     return check

@@ -13,6 +13,7 @@ from safetrip_trainer.errors import CheckpointError
 from safetrip_trainer.model.checkpoint import WeightsFile, load_weights, read_weights
 from safetrip_trainer.model.hydranet import HydraNet
 from safetrip_trainer.model.teacher import SegformerTeacher
+from safetrip_trainer.quantize.net import QuantizedNet
 
 __all__ = ["build_student", "load_segmenter", "load_student", "load_teacher"]
 
@@ -26,8 +27,10 @@ def build_student(settings: Mapping[str, Any]) -> HydraNet:
     )
 
 
-def load_student(path: str | Path) -> tuple[HydraNet, dict[str, Any]]:
+def load_student(path: str | Path) -> tuple[HydraNet | QuantizedNet, dict[str, Any]]:
     """The student of a checkpoint, in evaluation mode, and what the checkpoint says of its training.
+
+    A checkpoint of quantisation-aware training gives the net that rounds as its INT8 graph does.
 
     Args:
         path: a checkpoint of `trainer fit`, a file of weights in our names, or `random` for untrained
@@ -60,7 +63,7 @@ def load_teacher(path: str | Path) -> SegformerTeacher:
 class _Logits(nn.Module):
     """The segmentation head's part of a student."""
 
-    def __init__(self, net: HydraNet) -> None:
+    def __init__(self, net: HydraNet | QuantizedNet) -> None:
         super().__init__()
         self.net = net
 
@@ -81,7 +84,9 @@ def load_segmenter(path: str | Path) -> nn.Module:
     return _teacher(file) if "variant" in file.settings else _Logits(_student(file)).eval()
 
 
-def _student(file: WeightsFile) -> HydraNet:
+def _student(file: WeightsFile) -> HydraNet | QuantizedNet:
+    if QuantizedNet.is_in(file.state):
+        return QuantizedNet.from_state(file.state).eval()
     net = build_student(file.settings)
     load_weights(net, file)
     return net.eval()

@@ -28,6 +28,7 @@ from safetrip_trainer.model.hydranet import MAX_DEPTH, MIN_DEPTH, HydraNet, Hydr
 from safetrip_trainer.model.initialize import initialize_encoder
 from safetrip_trainer.model.load import load_segmenter
 from safetrip_trainer.model.preprocess import resize
+from safetrip_trainer.quantize.net import QuantizedNet
 from safetrip_trainer.training.options import DepthOptions, DistillOptions, SegmentationOptions
 from safetrip_trainer.training.task import Task
 
@@ -102,11 +103,22 @@ class HydraTask(Task):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         resuming = bool(self.trainer.ckpt_path) or self.global_step > 0
-        if stage == "fit" and not resuming:
-            assert isinstance(self.net, HydraNet)
+        if stage == "fit" and not resuming and isinstance(self.net, HydraNet):
             initialize_encoder(self.net.encoder, self.init_weights)
         if stage == "fit":
             self._call_teacher()
+
+    def quantize(self, net: QuantizedNet) -> None:
+        """Goes on with the INT8 net that `quantize_student` made of a trained student."""
+        self.net = net.to(memory_format=torch.channels_last)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Loads a checkpoint's tensors; one of quantisation-aware training brings its own net along."""
+        if QuantizedNet.is_in(state_dict) and not isinstance(self.net, QuantizedNet):
+            self.quantize(QuantizedNet.from_state(state_dict))
+        return super().load_state_dict(state_dict, strict, assign)
 
     def _call_teacher(self) -> None:
         if self.distill.teacher_ckpt and not self._teacher:
@@ -129,9 +141,8 @@ class HydraTask(Task):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The encoder at its own rate, and the rest."""
-        if self.encoder_lr_factor == 1.0:
+        if self.encoder_lr_factor == 1.0 or not isinstance(self.net, HydraNet):
             return super().parameter_groups()
-        assert isinstance(self.net, HydraNet)
         encoder = list(self.net.encoder.parameters())
         own = {id(parameter) for parameter in encoder}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in own]
