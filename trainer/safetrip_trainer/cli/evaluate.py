@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from safetrip_trainer.cli.arguments import size
+from safetrip_trainer.inference.processes import add_process_arguments
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -14,6 +15,7 @@ EPILOG = """\
 examples:
   trainer evaluate runs/hydranet/checkpoints/best.ckpt data/prepared --json eval.json
   trainer evaluate sidewalk.bundle data/prepared --precision int8 --overlays runs/overlays
+  trainer evaluate runs/hydranet/checkpoints/best.ckpt data/prepared --devices 4    four GPUs, the same table
 
 mIoU is over the classes that occur in the split; depth is in metres over measured pixels up to 80 m."""
 
@@ -34,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-confidence", type=int, default=255, metavar="C", help="depth pixels that count: 0-255 (255)"
     )
+    add_process_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -43,12 +46,19 @@ def run(args: argparse.Namespace) -> None:
     from safetrip_trainer.inference.evaluate import evaluate
     from safetrip_trainer.inference.overlays import OverlayWriter
     from safetrip_trainer.inference.predictor import open_predictor
+    from safetrip_trainer.inference.processes import launch
     from safetrip_trainer.inference.table import accuracy_table
 
     frames = PreparedFrames(args.prepared, args.split, args.min_confidence)
     writer = OverlayWriter(args.overlays, args.overlay_count, len(frames)) if args.overlays else None
-    with open_predictor(args.source, args.input_size, args.backend, args.precision) as predictor:
-        result = evaluate(predictor, frames, on_frame=writer)
+    fabric = launch(args)
+    place = (fabric.global_rank, fabric.world_size, fabric.device)
+    with open_predictor(
+        args.source, args.input_size, args.backend, args.precision, fabric.device
+    ) as predictor:
+        result = evaluate(predictor, frames, writer, *place)
+    if fabric.global_rank:
+        return
     result = {
         "source": str(args.source),
         "split": args.split,

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from safetrip_trainer.cli.arguments import size
+from safetrip_trainer.inference.processes import add_process_arguments
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -14,6 +15,7 @@ EPILOG = """\
 examples:
   trainer pseudo-label runs/teacher/checkpoints/best.ckpt data/prepared
   trainer pseudo-label runs/teacher/checkpoints/best.ckpt data/prepared --overwrite   after training it on
+  trainer pseudo-label runs/teacher/checkpoints/best.ckpt data/prepared --flip --devices 4
 
 The files (8-bit PNG) go to PREPARED/pseudo. An interrupted call goes on where it stopped; `trainer fit`
 uses the labels above data.pseudo_confidence."""
@@ -22,15 +24,19 @@ uses the labels above data.pseudo_confidence."""
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument(
-        "teacher", type=Path, help="checkpoint of `trainer fit --config configs/teacher.yaml`"
+        "teacher", type=Path, help="checkpoint of `trainer fit`: configs/teacher.yaml, or another student"
     )
     parser.add_argument("prepared", type=Path, help="what `trainer prepare` wrote")
     parser.add_argument("--input-size", type=size, default=(512, 512), metavar="HxW", help="default 512x512")
     parser.add_argument(
         "--threshold", type=float, default=0.7, help="confidence that the report counts (0.7)"
     )
+    parser.add_argument(
+        "--flip", action="store_true", help="average over the mirrored image, too: twice the time"
+    )
     parser.add_argument("--overwrite", action="store_true", help="label again what is labelled")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    add_process_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -39,11 +45,16 @@ def run(args: argparse.Namespace) -> None:
 
     from safetrip_trainer.data.files import write_json
     from safetrip_trainer.data.index import PreparedIndex
-    from safetrip_trainer.inference.pseudo_label import pseudo_label
-    from safetrip_trainer.model.load import load_teacher
+    from safetrip_trainer.inference.processes import launch
+    from safetrip_trainer.inference.pseudo_label import PseudoLabelOptions, pseudo_label
+    from safetrip_trainer.model.load import load_segmenter
 
-    index = PreparedIndex.load(args.prepared)
-    report = pseudo_label(load_teacher(args.teacher), index, args.input_size, args.threshold, args.overwrite)
+    index, teacher = PreparedIndex.load(args.prepared), load_segmenter(args.teacher)
+    options = PseudoLabelOptions(args.input_size, args.flip, args.threshold, args.overwrite)
+    fabric = launch(args)
+    report = pseudo_label(teacher, index, options, fabric)
+    if fabric.global_rank:
+        return
     print(
         f"{report.written} images labelled, {report.kept} were; "
         f"{report.confident_share:.1%} of the new pixels are above {args.threshold:g}"

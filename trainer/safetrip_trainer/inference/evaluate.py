@@ -8,10 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
+from torchmetrics import Metric
 from tqdm import tqdm
 
 from safetrip_calibration.frames import FrameSet, LabelledFrame
 from safetrip_sdk.prediction import Prediction
+from safetrip_trainer.data.sampler import ShardSampler
 from safetrip_trainer.inference.predictor import Predictor
 from safetrip_trainer.metrics import DepthMetrics, SegmentationMetrics
 from safetrip_trainer.model.hydranet import MAX_DEPTH
@@ -22,24 +25,31 @@ __all__ = ["evaluate"]
 _DEPTH_BINS = int(MAX_DEPTH * 100)
 
 
-class _MeanDepthBaseline:
+class _MeanDepthBaseline(Metric):
     """What predicting the split's own mean depth at every pixel would score."""
 
+    full_state_update = False
+    histogram: Tensor
+
     def __init__(self) -> None:
-        self.histogram = np.zeros(_DEPTH_BINS, dtype=np.int64)
+        super().__init__()
+        self.add_state("histogram", default=torch.zeros(_DEPTH_BINS, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, truth: np.ndarray) -> None:
-        valid = truth[(truth > 0) & (truth < MAX_DEPTH)]
-        self.histogram += np.bincount((valid * 100).astype(np.int64), minlength=_DEPTH_BINS)[:_DEPTH_BINS]
+    def update(self, truth: Tensor) -> None:
+        """Adds metres, 0 where there is no measurement."""
+        valid = truth[(truth > 0) & (truth < MAX_DEPTH)].double()
+        self.histogram += torch.bincount((valid * 100).long(), minlength=_DEPTH_BINS)[:_DEPTH_BINS]
 
-    def delta1(self) -> float | None:
-        pixels = int(self.histogram.sum())
+    def compute(self) -> float | None:
+        """The share of pixels within 25 % of the mean; `None` without any."""
+        histogram = self.histogram.cpu().numpy()
+        pixels = int(histogram.sum())
         if pixels == 0:
             return None
         centres = (np.arange(_DEPTH_BINS) + 0.5) / 100
-        mean = float((self.histogram * centres).sum() / pixels)
+        mean = float((histogram * centres).sum() / pixels)
         close = np.maximum(centres / mean, mean / centres) < 1.25
-        return float(self.histogram[close].sum() / pixels)
+        return float(histogram[close].sum() / pixels)
 
 
 def _to_size(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -50,10 +60,15 @@ def _to_size(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def evaluate(
     predictor: Predictor,
     frames: FrameSet,
-    on_frame: Callable[[LabelledFrame, Prediction], None] | None = None,
-    progress: bool = True,
+    on_frame: Callable[[int, LabelledFrame, Prediction], None] | None = None,
+    rank: int = 0,
+    processes: int = 1,
+    device: torch.device | None = None,
 ) -> dict[str, Any]:
     """Runs the predictor on every frame and scores it where there are labels.
+
+    Several processes take every n-th frame each; where torch's process group is up, the sums of all (the
+    confusion matrix, the errors, the counts) come together before any figure is made of them.
 
     Truth is brought to the prediction's size by the nearest pixel; depth counts in metres over measured
     pixels up to 80 m.
@@ -61,29 +76,35 @@ def evaluate(
     Args:
         predictor: of `open_predictor`.
         frames: with truth, read one at a time.
-        on_frame: called with each frame and its prediction (overlays, tables).
-        progress: show a bar.
+        on_frame: called with each of this process's frames, its place in `frames` first (overlays, tables).
+        rank: of this process.
+        processes: how many there are.
+        device: on which the sums are kept: the one over which processes talk; the CPU by default.
 
     Returns:
         `segmentation` and `depth`, as the metrics' summaries, `frames`, and under `depth` the floor
         `mean_depth_delta1` that predicting the mean would reach.
     """
-    segmentation, depth, baseline = SegmentationMetrics(), DepthMetrics(MAX_DEPTH), _MeanDepthBaseline()
-    for position in tqdm(range(len(frames)), desc="evaluate", unit="frame", disable=not progress):
+    device = device or torch.device("cpu")
+    segmentation, depth = SegmentationMetrics().to(device), DepthMetrics(MAX_DEPTH).to(device)
+    baseline = _MeanDepthBaseline().to(device)
+    places = ShardSampler(len(frames), rank, processes)
+    for position in tqdm(places, desc="evaluate", unit="frame", disable=rank > 0):
         item = frames[position]
         prediction = predictor(item.frame)
         size = (prediction.labels.shape[0], prediction.labels.shape[1])
         if item.labels is not None:
             truth = torch.from_numpy(_to_size(item.labels, size).astype(np.int64))
-            segmentation.update(torch.from_numpy(prediction.labels.astype(np.int64)), truth)
+            labels = torch.from_numpy(prediction.labels.astype(np.int64))
+            segmentation.update(labels.to(device), truth.to(device))
         if item.depth is not None:
-            metres = np.nan_to_num(_to_size(item.depth, size), nan=0.0)
-            depth.update(torch.from_numpy(np.array(prediction.depth)), torch.from_numpy(metres))
+            metres = torch.from_numpy(np.nan_to_num(_to_size(item.depth, size), nan=0.0)).to(device)
+            depth.update(torch.from_numpy(np.array(prediction.depth)).to(device), metres)
             baseline.update(metres)
         if on_frame is not None:
-            on_frame(item, prediction)
+            on_frame(position, item, prediction)
     return {
         "frames": len(frames),
         "segmentation": segmentation.summary(),
-        "depth": {**depth.compute(), "mean_depth_delta1": baseline.delta1()},
+        "depth": {**depth.compute(), "mean_depth_delta1": baseline.compute()},
     }

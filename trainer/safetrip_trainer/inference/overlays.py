@@ -33,17 +33,15 @@ class OverlayWriter:
     def __init__(self, folder: Path, count: int, total: int) -> None:
         self.folder = folder
         self.chosen = set(np.linspace(0, total - 1, min(count, total), dtype=int).tolist())
-        self.position = 0
         self.predicted = Overlay(class_infos())
         self.truth = Overlay(class_infos(), legend=False, depth=False)
 
-    def __call__(self, item: LabelledFrame, prediction: Prediction) -> None:
-        """Takes the next frame and its prediction."""
-        if self.position in self.chosen:
+    def __call__(self, position: int, item: LabelledFrame, prediction: Prediction) -> None:
+        """Takes a frame, by its place among all, and its prediction."""
+        if position in self.chosen:
             left = self.predicted.draw(_enlarge(item.frame), prediction)
             picture = np.hstack([left, self._truth(item, prediction, left.shape[:2])])
             write_atomic(self.folder / f"{item.name.replace('/', '__')}.png", encode_png(picture))
-        self.position += 1
 
     def _truth(self, item: LabelledFrame, prediction: Prediction, shape: tuple[int, int]) -> np.ndarray:
         frame = _enlarge(item.frame)

@@ -33,10 +33,11 @@ class TorchPredictor:
 
     Args:
         graph: the module that export writes, too.
+        device: a GPU where there is one by default.
     """
 
-    def __init__(self, graph: DeployGraph) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, graph: DeployGraph, device: torch.device | None = None) -> None:
+        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.graph = graph.to(self.device)
         self.graph.to(memory_format=torch.channels_last)
         self.frames = 0
@@ -91,6 +92,7 @@ def open_predictor(
     size: tuple[int, int] | None = None,
     backend: str = "auto",
     precision: str = "auto",
+    device: torch.device | None = None,
 ) -> Iterator[Predictor]:
     """A bundle (a folder: through the SDK's Runtime) or a student's checkpoint (a file: through torch).
 
@@ -99,6 +101,7 @@ def open_predictor(
         size: (h, w) of the net's input, for a checkpoint; the size it was trained at by default.
         backend: for a bundle, as `Runtime` takes it.
         precision: for a bundle, as `Runtime` takes it.
+        device: for a checkpoint; a GPU where there is one by default.
 
     Raises:
         SafetripError: it cannot be opened; the message says why.
@@ -108,4 +111,4 @@ def open_predictor(
             yield RuntimePredictor(runtime)
     else:
         net, record = load_student(source)
-        yield TorchPredictor(DeployGraph(net, size or training_size(record)))
+        yield TorchPredictor(DeployGraph(net, size or training_size(record)), device)

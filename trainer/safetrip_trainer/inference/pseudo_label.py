@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning import Fabric
+from torch import nn
 from tqdm import tqdm
 
 from safetrip_trainer.data.files import write_atomic
@@ -15,16 +17,29 @@ from safetrip_trainer.data.images import encode_png
 from safetrip_trainer.data.index import PreparedIndex, Sample
 from safetrip_trainer.errors import DatasetError
 from safetrip_trainer.model.preprocess import normalize, resize
-from safetrip_trainer.model.teacher import SegformerTeacher
 
-__all__ = ["PseudoLabelReport", "pseudo_label"]
+__all__ = ["PseudoLabelOptions", "PseudoLabelReport", "pseudo_label"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class PseudoLabelOptions:
+    """How a teacher labels."""
+
+    size: tuple[int, int] = (512, 512)
+    """(h, w) at which it runs."""
+    flip: bool = False
+    """Mean of its probabilities on the image and on the mirrored image: twice the time, steadier labels."""
+    threshold: float = 0.7
+    """Only reported; the student's `pseudo_confidence` decides."""
+    overwrite: bool = False
+    """Label again what is labelled (after training the teacher on)."""
+
+
+@dataclass(frozen=True)
 class PseudoLabelReport:
-    """What was written."""
+    """What was written, by all processes together."""
 
     written: int
     kept: int
@@ -34,22 +49,18 @@ class PseudoLabelReport:
 
 
 def pseudo_label(
-    teacher: SegformerTeacher,
-    index: PreparedIndex,
-    size: tuple[int, int],
-    threshold: float = 0.7,
-    overwrite: bool = False,
+    teacher: nn.Module, index: PreparedIndex, options: PseudoLabelOptions, fabric: Fabric
 ) -> PseudoLabelReport:
     """Writes labels and confidence (8-bit PNG, 255 = certain) of every sample with depth and no mask.
 
-    Interrupted, it goes on where it stopped: a sample's labels count as done when both files are there.
+    Interrupted, it goes on where it stopped: a sample's labels count as done when both files are there. Of
+    several processes each takes every n-th sample.
 
     Args:
-        teacher: in evaluation mode.
+        teacher: (N, 3, h, w), normalised, to logits; in evaluation mode.
         index: the prepared set; files go to its `pseudo/`.
-        size: (h, w) at which the teacher runs.
-        threshold: only reported; the student's `pseudo_confidence` decides.
-        overwrite: label again what is labelled (after training the teacher on).
+        options: how.
+        fabric: launched; says which process this is and where it computes.
 
     Raises:
         DatasetError: no sample has depth only, or an image cannot be read.
@@ -57,29 +68,35 @@ def pseudo_label(
     samples = [sample for sample in index.samples if sample.mask is None and sample.source == "depth"]
     if not samples:
         raise DatasetError(f"{index.prepared}: no sample with depth only, there is nothing to label")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device, rank = fabric.device, fabric.global_rank
     teacher = teacher.to(device)
-    written, kept, confident, pixels = 0, 0, 0, 0
-    for sample in tqdm(samples, desc="pseudo-label", unit="image"):
-        if not overwrite and index.load_pseudo(sample) is not None:
+    written = kept = confident = pixels = 0
+    own = samples[rank :: fabric.world_size]
+    for sample in tqdm(own, desc="pseudo-label", unit="image", disable=rank > 0):
+        if not options.overwrite and index.load_pseudo(sample) is not None:
             kept += 1
             continue
-        labels, confidence = _label(teacher, index.load_image(sample), size, device)
+        labels, confidence = _label(teacher, index.load_image(sample), options, device)
         _write(index, sample, labels, confidence)
         written += 1
-        confident += int((confidence > threshold * 255).sum())
+        confident += int((confidence > options.threshold * 255).sum())
         pixels += confidence.size
+    counts = torch.tensor([written, kept, confident, pixels], dtype=torch.int64, device=device)
+    written, kept, confident, pixels = fabric.all_reduce(counts, reduce_op="sum").tolist()
     return PseudoLabelReport(written, kept, confident / pixels if pixels else 0.0)
 
 
 def _label(
-    teacher: SegformerTeacher, frame: np.ndarray, size: tuple[int, int], device: torch.device
+    teacher: nn.Module, frame: np.ndarray, options: PseudoLabelOptions, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
     """(H, W, 3) uint8 BGR to labels and confidence, (h, w) uint8 each."""
     rgb = torch.from_numpy(np.ascontiguousarray(frame[..., ::-1].transpose(2, 0, 1))).to(device)
     with torch.inference_mode():
-        logits = teacher(normalize(resize(rgb[None].float(), size)))
-        probabilities = F.softmax(resize(logits.float(), size), dim=1)
+        image = normalize(resize(rgb[None].float(), options.size))
+        probabilities = F.softmax(resize(teacher(image).float(), options.size), dim=1)
+        if options.flip:
+            mirrored = resize(teacher(image.flip(-1)).float(), options.size).flip(-1)
+            probabilities = (probabilities + F.softmax(mirrored, dim=1)) / 2
         confidence, labels = probabilities.max(dim=1)
     return labels[0].byte().cpu().numpy(), (confidence[0] * 255).round().byte().cpu().numpy()
 

@@ -15,7 +15,7 @@ from safetrip_trainer.model.hydranet import HydraNet
 from safetrip_trainer.model.teacher import SegformerTeacher
 from safetrip_trainer.quantize.net import QuantizedNet
 
-__all__ = ["build_student", "load_segmenter", "load_student", "load_teacher"]
+__all__ = ["build_student", "load_segmenter", "load_student"]
 
 
 def build_student(settings: Mapping[str, Any]) -> HydraNet:
@@ -46,18 +46,6 @@ def load_student(path: str | Path) -> tuple[HydraNet | QuantizedNet, dict[str, A
     if "variant" in file.settings:
         raise CheckpointError(f"{path}: holds the teacher; give a checkpoint of the student (HydraTask)")
     return _student(file), file.record
-
-
-def load_teacher(path: str | Path) -> SegformerTeacher:
-    """The teacher of a checkpoint, in evaluation mode.
-
-    Raises:
-        CheckpointError: the file is missing, broken, or holds another model.
-    """
-    file = read_weights(Path(path))
-    if "variant" not in file.settings:
-        raise CheckpointError(f"{path}: holds no teacher; train one with configs/teacher.yaml")
-    return _teacher(file)
 
 
 class _Logits(nn.Module):
