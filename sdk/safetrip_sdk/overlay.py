@@ -1,4 +1,9 @@
-"""Predictions drawn over their frames, with a legend of what is seen."""
+"""Predictions drawn over their frames, with a legend of what is seen and distances at what is near.
+
+Twenty-four classes are more than any colour-blind viewer can tell apart by colour, and their colours are the
+data set's. So colour never stands alone: obstacles have a light outline and bear their name and distance,
+caution zones are hatched, bike lanes lined, and the legend lists what is in view.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from safetrip_sdk.classes import ClassTable
 from safetrip_sdk.manifest import ClassInfo
 from safetrip_sdk.prediction import Prediction
+from safetrip_sdk.results.hazards import Hazard, find_hazards
+from safetrip_sdk.results.walkable import CAUTION
 from safetrip_sdk.sources.opencv import import_cv2
-from safetrip_sdk.summary import summarize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Overlay", "depth_colors"]
+
+WHITE = (255, 255, 255)
+BLACK = (0, 0, 0)
+LINED = ("bike_lane",)
+"""Drawn with light lines: without red or green it looks like the alley or the roadway beside it."""
 
 
 def depth_colors(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -28,12 +40,12 @@ def depth_colors(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 class Overlay:
-    """Draws labels in the bundle's colours, a legend with shares and distances, and a small depth picture.
+    """Draws labels in the bundle's colours, obstacles outlined and named, a legend, a small depth picture.
 
     Args:
         classes: of the bundle's manifest: names, colours, kinds.
         alpha: 0 (frame alone) to 1 (labels alone).
-        legend: list the classes in view, obstacles with their distance.
+        legend: list the classes in view, and write names and distances at the nearest obstacles.
         depth: put a picture of the depth (near is warm) into the lower right corner.
     """
 
@@ -43,25 +55,53 @@ class Overlay:
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha: want 0 to 1, not {alpha}")
         self._cv2 = import_cv2()
-        self._classes = tuple(classes)
+        self._classes = ClassTable(classes)
         self._alpha = alpha
         self._legend = legend
         self._depth = depth
         # 256 rows, so that an id without a class (255) is black instead of an index error.
         self._table = np.zeros((256, 3), np.uint8)
-        self._table[: len(self._classes)] = [item.color[::-1] for item in self._classes]
+        self._table[: len(self._classes)] = [item.color[::-1] for item in self._classes.infos]
+        self._hatched = self._classes.ids_of(CAUTION)
+        self._lined = self._classes.ids_of(LINED)
 
     def draw(self, frame: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 BGR, a new image of the frame's size."""
         cv2 = self._cv2
         size = (frame.shape[1], frame.shape[0])
-        colours = cv2.resize(self._table[prediction.labels], size, interpolation=cv2.INTER_NEAREST)
+        colours = cv2.resize(self._colours(prediction.labels), size, interpolation=cv2.INTER_NEAREST)
         image: NDArray[np.uint8] = cv2.addWeighted(frame, 1 - self._alpha, colours, self._alpha, 0.0)
         if self._depth:
             self._draw_depth(image, prediction)
         if self._legend:
-            self._draw_legend(image, prediction)
+            sectors = min(9, prediction.labels.shape[1])
+            hazards = find_hazards(prediction, self._classes, sectors=sectors)
+            self._draw_hazards(image, hazards)
+            self._draw_legend(image, prediction, hazards)
         return image
+
+    def _colours(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 BGR: colours by class, obstacles outlined, some surfaces hatched or lined."""
+        colours = self._table[labels]
+        for index in self._hatched:
+            rows, columns = np.nonzero(labels == index)
+            dark = (rows + columns) % 8 < 3
+            colours[rows[dark], columns[dark]] = BLACK
+        for index in self._lined:
+            lines = colours[::6]
+            lines[labels[::6] == index] = WHITE
+        if self._alpha > 0:
+            # The outline lies inside the obstacle, against whatever is beside, above or below it.
+            edge = np.zeros(labels.shape, np.bool_)
+            across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
+            edge[:, 1:] |= across
+            edge[:, :-1] |= across
+            edge[1:] |= down
+            edge[:-1] |= down
+            rows, columns = np.nonzero(edge)
+            obstacle = self._classes.is_obstacle[labels[rows, columns]]
+            colours[rows[obstacle], columns[obstacle]] = WHITE
+        return colours
 
     def _draw_depth(self, image: NDArray[np.uint8], prediction: Prediction) -> None:
         cv2 = self._cv2
@@ -71,27 +111,52 @@ class Overlay:
         picture = depth_colors(prediction.depth)
         image[-height:, -width:] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
 
-    def _draw_legend(self, image: NDArray[np.uint8], prediction: Prediction) -> None:
-        summary = summarize(prediction, self._classes)
+    def _draw_hazards(self, image: NDArray[np.uint8], hazards: Sequence[Hazard]) -> None:
+        """Name and distance at each obstacle, once: an obstacle reaching over sectors is one box."""
+        nearest: dict[tuple[float, ...], Hazard] = {}
+        for item in sorted(hazards, key=lambda item: item.distance):
+            nearest.setdefault(item.box, item)
+        # The nearest one is written last, over the others.
+        for item in reversed(nearest.values()):
+            left, _, right, bottom = item.box
+            place = (int((left + right) / 2 * image.shape[1]), int(bottom * image.shape[0]))
+            self._tag(image, f"{item.name} {item.distance:.1f} m", place)
+
+    def _tag(self, image: NDArray[np.uint8], text: str, place: tuple[int, int]) -> None:
+        """White text on black, its middle over `place`, inside the image."""
+        cv2 = self._cv2
+        step = _step(image)
+        scale = step / 26
+        (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+        left = min(max(place[0] - width // 2, 0), max(image.shape[1] - width - 4, 0))
+        base = min(max(place[1], height + 6), image.shape[0] - 4)
+        cv2.rectangle(image, (left, base - height - 4), (left + width + 4, base + 4), BLACK, -1)
+        cv2.putText(image, text, (left + 2, base), cv2.FONT_HERSHEY_SIMPLEX, scale, WHITE, 1, cv2.LINE_AA)
+
+    def _draw_legend(
+        self, image: NDArray[np.uint8], prediction: Prediction, hazards: Sequence[Hazard]
+    ) -> None:
+        counts = np.bincount(prediction.labels.ravel(), minlength=256)
+        shares = counts[: len(self._classes)] / prediction.labels.size
+        nearest: dict[int, float] = {}
+        for item in hazards:
+            nearest[item.class_id] = min(item.distance, nearest.get(item.class_id, item.distance))
         lines: list[tuple[str, tuple[int, ...] | None]] = []
-        shares = sorted(summary["classes"].items(), key=lambda item: -item[1])
-        for name, share in shares:
+        for index in np.argsort(-shares, kind="stable"):
+            share = float(shares[index])
             if share < 0.001:
-                continue
-            text = f"{name} {share:.0%}" if share >= 0.01 else f"{name} <1%"
-            if name in summary["obstacles"]:
-                text += f" {summary['obstacles'][name]['nearest_m']:.1f} m"
-            lines.append((text, self._colour(name)))
+                break
+            text = f"{self._classes[index]} {share:.0%}" if share >= 0.01 else f"{self._classes[index]} <1%"
+            if index in nearest:
+                text += f" {nearest[index]:.1f} m"
+            lines.append((text, self._classes.infos[index].color[::-1]))
         lines.append((f"#{prediction.frame_id} {prediction.timing.total:.1f} ms", None))
         self._draw_lines(image, lines)
-
-    def _colour(self, name: str) -> tuple[int, ...]:
-        return next(item.color[::-1] for item in self._classes if item.name == name)
 
     def _draw_lines(self, image: NDArray[np.uint8], lines: Sequence[tuple[str, Any]]) -> None:
         """Text lines with colour swatches, on a darkened corner; sized to the image."""
         cv2 = self._cv2
-        step = max(10, image.shape[0] // 36)
+        step = _step(image)
         scale = step / 30
         widest = max(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0] for text, _ in lines)
         corner = image[: step * len(lines) + step // 2, : widest + 2 * step]
@@ -101,4 +166,9 @@ class Overlay:
             if colour is not None:
                 cv2.rectangle(image, (step // 4, base - step // 2), (step, base), colour, -1)
             place = (step + step // 4, base)
-            cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
+            cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, WHITE, 1, cv2.LINE_AA)
+
+
+def _step(image: NDArray[np.uint8]) -> int:
+    """Pixels from one line of text to the next."""
+    return max(10, int(image.shape[0]) // 36)

@@ -79,6 +79,7 @@ class _Capture:
         self._changed = threading.Condition()
         self._results: deque[Prediction] = deque()
         self._error: BaseException | None = None
+        self._end: SafetripError | None = None  # why capturing ended, where that was not the source's end
         self._in_flight = 0
         self._staged: Flight | None = None
         self._pending: tuple[int, int] | None = None  # frame id and capture time of the spare buffer's frame
@@ -100,6 +101,8 @@ class _Capture:
                 if self._error is not None:
                     raise self._error
                 if self._ended and not self._in_flight and self._staged is None and self._pending is None:
+                    if self._end is not None:
+                        raise self._end
                     return None
                 self._changed.wait()
 
@@ -127,7 +130,11 @@ class _Capture:
                 failure = SourceError(f"{self._source}: {type(error).__name__}: {error}")
                 failure.__cause__ = error
                 error = failure
-            self._fail(error)
+            if isinstance(error, SafetripError) and error.recoverable:
+                # The runtime is well: frames that are under way come first.
+                self._end = error
+            else:
+                self._fail(error)
         with self._changed:
             self._ended = True
             self._changed.notify_all()

@@ -65,6 +65,13 @@ class VideoWriter:
             self._writer = None
             os.replace(self._temporary, self.path)
 
+    def abandon(self) -> None:
+        """Remove what was written; a file of that name stays as it was."""
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+        self._temporary.unlink(missing_ok=True)
+
     def __enter__(self) -> VideoWriter:
         return self
 

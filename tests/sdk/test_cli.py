@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from safetrip_sdk import Overlay, Prediction, Timing
+from safetrip_sdk import ClassTable, Overlay, Prediction, Timing
 from safetrip_sdk.cli import main
 from safetrip_sdk.errors import SafetripError
 from safetrip_sdk.summary import summarize
@@ -193,7 +193,7 @@ def make_prediction(labels: np.ndarray, depth: np.ndarray) -> Prediction:
 def test_summary_against_plain_arithmetic() -> None:
     labels = np.array([[0, 0, 2, 2], [1, 2, 2, 2]], np.uint8)
     depth = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32)
-    summary = summarize(make_prediction(labels, depth), CLASSES)
+    summary = summarize(make_prediction(labels, depth), ClassTable(CLASSES))
     assert summary["classes"] == {"sidewalk": 0.25, "roadway": 0.125, "person": 0.625}
     assert summary["obstacles"] == {"person": {"nearest_m": pytest.approx(3.2), "median_m": 6.0}}
 

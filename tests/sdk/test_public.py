@@ -52,7 +52,7 @@ def test_each_third_party_has_one_door() -> None:
         "cv2": {"sources/opencv.py"},
         "mcap": {"recording/container.py"},
         "onnxruntime": {"backends/onnxruntime.py"},
-        "rerun": {"view/rerun_view.py"},
+        "rerun": {"outputs/rerun_view.py"},
         "rosbags": {"recording/ros2.py"},
         "openvino": {"backends/openvino.py", "backends/openvino_rewrite.py"},
         "tensorrt": set(),

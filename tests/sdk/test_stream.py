@@ -212,3 +212,22 @@ def test_two_streams_share_a_runtime() -> None:
         for thread in threads:
             thread.join(20)
     assert results == {base: list(range(base, base + 30)) for base in (0, 100)}
+
+
+def test_a_source_that_ends_in_an_error_gives_what_is_under_way_first() -> None:
+    """The last frames before the error are in flight, or wait, when it comes."""
+
+    class Breaking(Camera):
+        def grab(self) -> int | None:
+            if self.grabbed >= self.frames:
+                raise SourceError("unplugged")
+            return super().grab()
+
+    for policy, least in (("block", 6), ("latest", 1)):
+        with scripted(ScriptedBackend(0.05), slots=2) as runtime:
+            values = []
+            with pytest.raises(SourceError, match="unplugged"):  # noqa: PT012
+                for prediction in runtime.stream(Breaking(6), policy):
+                    values.append(int(prediction.labels[0, 0]))
+        assert values[-1] == 6
+        assert len(values) >= least

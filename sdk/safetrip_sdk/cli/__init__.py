@@ -1,4 +1,4 @@
-"""The `safetrip` command: run, bench, info, build, doctor."""
+"""The `safetrip` command: run, bench, info, build, doctor, recover, completion."""
 
 from safetrip_sdk.cli.main import main
 

@@ -25,6 +25,8 @@ EPILOG = """\
 Latency is that of runtime(frame), copies included; throughput that of runtime.stream over the same frames.
 --backend all and --precision all measure everything that can run here.
 
+exit status: 0 done; 2 bad input, or nothing could be measured; 130 interrupted
+
 examples:
   safetrip bench sidewalk.bundle
   safetrip bench sidewalk.bundle --backend all --precision all --json bench.json

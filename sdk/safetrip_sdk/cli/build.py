@@ -18,6 +18,8 @@ HELP = "build the bundle's engines for this device"
 EPILOG = """\
 TensorRT builds for the GPU it runs on; TensorRT for RTX builds without one, for every GPU it supports.
 
+exit status: 0 built; 2 bad input, no library to build with, or the builder refused; 130 interrupted
+
 examples:
   safetrip build sidewalk.bundle
   safetrip build sidewalk.bundle --frame 720x1280 --precision int8

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import textwrap
 from dataclasses import asdict
 from typing import Any
 
 from safetrip_sdk._version import __version__
 from safetrip_sdk.backends import BACKENDS, GPU_BACKENDS, Availability, probe
 from safetrip_sdk.bundle import Bundle
+from safetrip_sdk.cli.advice import advise
 from safetrip_sdk.cli.options import write_json
+from safetrip_sdk.cli.report import paint
 from safetrip_sdk.device import describe_device
 from safetrip_sdk.engines import list_engines
+from safetrip_sdk.jetson import read_jetpack
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
 HELP = "say what is installed, which backend would run, and why not the others"
 EPILOG = """\
-Exit status 1 when no backend can run here.
+On a Jetson it names the JetPack (from /etc/nv_tegra_release) and what to install on it.
+
+exit status: 0 a backend can run here; 1 none can; 2 no such bundle
 
 examples:
   safetrip doctor
@@ -34,6 +40,9 @@ PACKAGES = (
     "tensorrt_rtx",
     "openvino",
     "onnxruntime",
+    "rerun-sdk",
+    "mcap",
+    "rosbags",
 )
 
 
@@ -50,12 +59,16 @@ def run(args: argparse.Namespace) -> int:
     bundle = Bundle.open(args.bundle) if args.bundle else None
     engines = [item.file for item in list_engines(bundle)] if bundle else []
     chosen = _choice(found, bundle is not None, engines)
+    jetpack = read_jetpack()
     report: dict[str, Any] = {
         "safetrip": __version__,
         "device": describe_device(),
         "packages": {name: _version(name) for name in PACKAGES},
         "backends": [asdict(item) for item in found],
         "auto": chosen,
+        "jetpack": asdict(jetpack) if jetpack else None,
+        "gstreamer": _gstreamer(),
+        "advice": advise(found, chosen, jetpack, engines if bundle else None),
     }
     if bundle is not None:
         report["bundle"] = {"precisions": list(bundle.manifest.precisions), "engines": engines}
@@ -69,6 +82,17 @@ def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _gstreamer() -> bool | None:
+    """Whether OpenCV can open CSI cameras; None without OpenCV."""
+    from safetrip_sdk.errors import BackendUnavailableError
+    from safetrip_sdk.sources.opencv import has_gstreamer
+
+    try:
+        return has_gstreamer()
+    except BackendUnavailableError:
         return None
 
 
@@ -91,12 +115,17 @@ def _print(report: dict[str, Any], found: list[Availability]) -> None:
     print(f"{model}, {device['cores']} cores, power mode {mode}")
     for package, version in report["packages"].items():
         print(f"  {package:14s} {version or '-'}")
+    state = {True: "yes", False: "no (CSI cameras and gst: need it)", None: "no OpenCV"}[report["gstreamer"]]
+    print(f"GStreamer in OpenCV: {state}")
     print("backends, in the order in which auto tries them:")
     for item in found:
-        state = f"ready  {item.version} on {item.device}" if item.available else f"no     {item.reason}"
-        print(f"  {item.name:13s} {state}")
+        verdict = paint("ready", "green") if item.available else paint("no   ", "yellow")
+        state = f"{item.version} on {item.device}" if item.available else item.reason
+        print(f"  {item.name:13s} {verdict}  {state}")
     if "bundle" in report:
         print(f"bundle: precisions {', '.join(report['bundle']['precisions'])}")
         for engine in report["bundle"]["engines"] or ["no engines; `safetrip build` makes them"]:
             print(f"  {engine}")
-    print(f"backend='auto' would use: {report['auto'] or 'nothing'}")
+    print(paint(f"backend='auto' would use: {report['auto'] or 'nothing'}", "bold"))
+    for line in report["advice"]:
+        print(textwrap.fill(line, 100, break_long_words=False, break_on_hyphens=False))

@@ -17,6 +17,8 @@ __all__ = ["EPILOG", "HELP", "configure", "run"]
 
 HELP = "describe a bundle and check every hash (exit status 1 where one differs)"
 EPILOG = """\
+exit status: 0 every hash is right; 1 a file differs, is missing or is not listed; 2 no bundle
+
 examples:
   safetrip info sidewalk.bundle
   safetrip info sidewalk.bundle --json - | jq .precisions"""

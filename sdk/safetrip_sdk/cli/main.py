@@ -18,21 +18,24 @@ from typing import Any
 from safetrip_sdk._version import __version__
 from safetrip_sdk.errors import SafetripError
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
-VERBS = ("run", "bench", "info", "build", "doctor")
+VERBS = ("run", "bench", "info", "build", "doctor", "recover", "completion")
 
 _EPILOG = """\
 examples:
   safetrip doctor
   safetrip run sidewalk.bundle --source street.mp4 --json out.jsonl --video out.mp4
+  safetrip run sidewalk.bundle --source 0 --view
   safetrip bench sidewalk.bundle --json bench.json
+  source <(safetrip completion bash)
 
 exit status: 0 done, 1 a check failed, 2 bad input or no backend, 130 interrupted
 `safetrip VERB --help` explains each."""
 
 
-def _parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
+def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
+    """The parser of the whole command, and each verb's module."""
     parser = argparse.ArgumentParser(
         prog="safetrip",
         description="SafeTrip on the robot: camera frames to surfaces, obstacles and metric depth.",
@@ -59,7 +62,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
-    parser, modules = _parser()
+    parser, modules = make_parser()
     args = parser.parse_args(argv)
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(args.verbose, 2)]
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")

@@ -1,196 +1,201 @@
-"""`safetrip run`: a source's frames through a bundle, to JSON lines and annotated video."""
+"""`safetrip run`: a source's frames through a bundle, to JSON lines, video, a recording and a live view."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import logging
-import sys
-from collections import deque
-from collections.abc import Callable, Iterator
+import math
 from contextlib import ExitStack
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 
-from safetrip_sdk import atomic
-from safetrip_sdk.cli.options import add_runtime_options, positive, runtime_options
-from safetrip_sdk.errors import FrameSizeError
-from safetrip_sdk.overlay import Overlay
-from safetrip_sdk.prediction import Prediction
+from safetrip_sdk.classes import ClassTable
+from safetrip_sdk.cli.options import add_runtime_options, positive, runtime_options, write_json
+from safetrip_sdk.cli.report import print_comparison, print_statistics, statistics
+from safetrip_sdk.errors import SafetripError
+from safetrip_sdk.outputs.base import Shot
+from safetrip_sdk.outputs.keeper import FrameKeeper
+from safetrip_sdk.outputs.threaded import ThreadedOutput
+from safetrip_sdk.results.camera_intrinsics import CameraIntrinsics
 from safetrip_sdk.runtime import Runtime
 from safetrip_sdk.sources import FrameSource, open_source
-from safetrip_sdk.stats import RuntimeStats
-from safetrip_sdk.summary import summarize
-from safetrip_sdk.video import VideoWriter
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
-log = logging.getLogger(__name__)
-
-HELP = "run a bundle on a video, images or a camera"
+HELP = "run a bundle on a camera, a video, images or a recording"
 EPILOG = """\
-sources: video file, image, folder or glob of images, camera (0, /dev/video0, camera://0?width=1280&height=720),
-rtsp:// or http:// stream, gst:PIPELINE, synthetic://1920x1080?fps=30
+sources (options behind ?, unknown ones are refused with a list):
+  0, /dev/video0, v4l2:///dev/video0?width=1920&height=1080&fps=30&format=MJPG    camera
+  csi://0?width=1920&height=1080&fps=30&flip=2     CSI camera of a Jetson (an OpenCV with GStreamer)
+  rtsp://host/stream, http://host/stream.mjpg      network stream (options behind #, such as #stall=5)
+  street.mp4, photo.jpg, photos/, 'photos/*.jpg'   files; file://street.mp4?realtime=1
+  mcap://run.mcap                                  recording
+  synthetic://1920x1080?fps=30                     generated street
+Cameras come back after a loss: stall=SECONDS without a frame, give_up=SECONDS until that is an error.
 
 each JSON line: frame_id, origin, captured_at (ns), timing (ms), classes (fraction of the view), obstacles
-(nearest_m: 5th percentile of the class's depths, median_m)
+(nearest_m, median_m), hazards (the nearest obstacle of each of nine sectors), free_m (way ahead by sector)
+
+--check wants a recording made with --record-frames png: after JPEG the frames are not those that were
+predicted. It demands equal bits where model, backend and device are the recording's, else agreeing labels.
+
+exit status: 0 done; 1 --check found differences; 2 bad input or no backend; 130 interrupted
 
 examples:
   safetrip run sidewalk.bundle --source street.mp4 --json out.jsonl --video out.mp4
-  safetrip run sidewalk.bundle --source 'photos/*.jpg' --json -
-  safetrip run sidewalk.bundle --source 0 --frames 300 --backend openvino"""
+  safetrip run sidewalk.bundle --source 0 --view --fov 78
+  safetrip run sidewalk.bundle --source csi://0 --record run.mcap --view web
+  safetrip run sidewalk.bundle --source mcap://run.mcap --check
+  safetrip run sidewalk.bundle --source synthetic://1280x720 --frames 300 --stats -"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("bundle", help="path of a bundle")
     parser.add_argument("--source", required=True, metavar="URI", help="where frames come from")
-    parser.add_argument("--json", metavar="OUT.jsonl", help="a JSON line per frame; - is standard output")
-    parser.add_argument("--video", metavar="OUT.mp4", help="annotated video (.mp4, .avi, .mkv)")
     parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
-    parser.add_argument("--policy", choices=("auto", "latest", "block", "error"), default="auto")
-    parser.add_argument("--fps", type=float, help="of the video (default: the source's, or 10)")
+    parser.add_argument("--realtime", action="store_true", help="play a file at its own pace, like a camera")
+    parser.add_argument(
+        "--policy",
+        choices=("auto", "latest", "block", "error"),
+        default="auto",
+        help="when the engine is slower than the source (default: latest for cameras, block for files)",
+    )
+    camera = parser.add_argument_group("camera geometry, for bearings and sizes")
+    camera.add_argument("--intrinsics", metavar="FX,FY,CX,CY", help="in pixels of the source's frames")
+    camera.add_argument("--fov", type=float, metavar="DEGREES", help="horizontal field of view instead")
+    group = parser.add_argument_group("outputs")
+    group.add_argument("--json", metavar="OUT.jsonl", help="a JSON line per frame; - is standard output")
+    group.add_argument("--stats", metavar="OUT.json", help="the statistics as JSON; - is standard output")
+    group.add_argument("--video", metavar="OUT.mp4", help="annotated video (.mp4, .avi, .mkv)")
+    group.add_argument("--fps", type=float, help="of the video (default: the source's, or 10)")
+    group.add_argument("--record", metavar="OUT.mcap", help="frames, results and timing as ROS 2 messages")
+    group.add_argument(
+        "--record-frames", choices=("jpeg", "png"), default="jpeg", help="png is lossless (default: jpeg)"
+    )
+    group.add_argument(
+        "--view",
+        nargs="?",
+        const="window",
+        metavar="WHERE",
+        help="live view in Rerun: window (default), web, web:PORT, or a FILE.rrd to look at later",
+    )
+    check = parser.add_argument_group("replay")
+    check.add_argument("--check", action="store_true", help="compare with what the recording says")
+    check.add_argument(
+        "--min-agreement",
+        type=_fraction,
+        metavar="F",
+        help="fraction of each frame's labels that must agree (default: equal bits, or 0.99 elsewhere)",
+    )
     add_runtime_options(parser)
 
 
-class _Keeper(FrameSource):
-    """A source that remembers each frame's origin, and its picture when asked, until its prediction comes.
-
-    Args:
-        inner: the source.
-        pictures: keep copies of the frames (for the video).
-        limit: frames to give at most; None: all.
-    """
-
-    def __init__(self, inner: FrameSource, pictures: bool, limit: int | None) -> None:
-        self._inner = inner
-        self._pictures = pictures
-        self._rest = limit
-        self.name, self.live, self.frame_size = inner.name, inner.live, inner.frame_size
-        self._captured = 0
-        # Frames the runtime dropped are passed over; the deque bounds what can wait.
-        self._kept: deque[tuple[int, str, NDArray[np.uint8] | None]] = deque(maxlen=64)
-
-    def grab(self) -> int | None:
-        if self._rest == 0 and not self.live:
-            return None
-        captured = self._inner.grab()
-        if captured is not None:
-            self._captured = captured
-            if self._rest is not None:
-                self._rest -= 1
-        return captured
-
-    def retrieve(self, out: NDArray[np.uint8]) -> None:
-        try:
-            self._inner.retrieve(out)
-        except FrameSizeError:
-            if self._rest is not None:
-                self._rest += 1
-            raise
-        self._kept.append((self._captured, self._inner.origin, out.copy() if self._pictures else None))
-
-    def adopt_size(self) -> None:
-        """Go on with the size of the frame that did not fit."""
-        self.frame_size = self._inner.frame_size
-
-    def take(self, captured: int) -> tuple[str, NDArray[np.uint8] | None]:
-        """Origin and picture of the frame captured then."""
-        while self._kept:
-            time, origin, picture = self._kept.popleft()
-            if time == captured:
-                return origin, picture
-        return "", None
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: want 0 to 1")
+    return value
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run it; returns 0. The statistics come at the end, also after Ctrl-C."""
+    """Run it. The statistics come at the end, also after Ctrl-C."""
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(args.source))
+        source = stack.enter_context(open_source(args.source, realtime=args.realtime))
         runtime = stack.enter_context(
             Runtime(args.bundle, frame_size=source.frame_size, **runtime_options(args))
         )
-        assert runtime.bundle is not None
-        classes = runtime.bundle.manifest.classes
-        keeper = _Keeper(source, pictures=args.video is not None, limit=args.frames)
-        consumers: list[Callable[[Prediction, str, Any], None]] = []
-        if args.json is not None:
-            lines = stack.enter_context(_open_lines(args.json))
-
-            def write_line(prediction: Prediction, origin: str, picture: Any) -> None:
-                figures = summarize(prediction, classes)
-                lines.write(json.dumps({"origin": origin, **figures}) + "\n")
-
-            consumers.append(write_line)
-        if args.video is not None:
-            fps = args.fps or getattr(source, "fps", 0.0) or 10.0
-            overlay, writer = Overlay(classes), stack.enter_context(VideoWriter(args.video, fps))
-
-            def write_picture(prediction: Prediction, origin: str, picture: Any) -> None:
-                if picture is not None:
-                    writer.write(overlay.draw(picture, prediction))
-
-            consumers.append(write_picture)
+        comparison = _comparison(args, source, runtime) if args.check else None
+        outputs = _outputs(args, source, runtime, stack)
+        keeper = FrameKeeper(source, lambda: any(item.wants_picture() for item in outputs), args.frames)
         interrupted = False
         try:
-            _consume(_predictions(runtime, keeper, args.policy), keeper, consumers, args.frames)
+            for number, prediction in enumerate(runtime.stream(keeper, args.policy, follow_size=True), 1):
+                origin, picture, recorded = keeper.take(prediction.captured_at)
+                shot = Shot(picture, prediction, origin)
+                for output in outputs:
+                    output.put(shot)
+                if comparison is not None:
+                    comparison.add(prediction, recorded, origin)
+                if number == args.frames:
+                    break
         except KeyboardInterrupt:
             interrupted = True
-        _report(runtime, runtime.stats())
-    return 130 if interrupted else 0
+        for output in outputs:
+            output.close()
+        print_statistics(runtime, source.stats())
+        figures = statistics(runtime, source.stats())
+        if comparison is not None:
+            print_comparison(comparison)
+            figures["check"] = comparison.to_dict()
+        write_json(args.stats, figures)
+    if interrupted:
+        return 130
+    return 0 if comparison is None or comparison.ok else 1
 
 
-def _open_lines(target: str) -> Any:
-    return _Stdout() if target == "-" else atomic.open_atomic(target, "w")
+def _intrinsics(args: argparse.Namespace, source: FrameSource) -> CameraIntrinsics | None:
+    """What the command line says, else what the source knows."""
+    if args.intrinsics is None and args.fov is None:
+        return source.intrinsics
+    assert source.frame_size is not None
+    height, width = source.frame_size
+    try:
+        if args.fov is not None:
+            return CameraIntrinsics.from_fov(args.fov, width, height)
+        fx, fy, cx, cy = (float(item) for item in args.intrinsics.split(","))
+        return CameraIntrinsics(fx, fy, cx, cy, width, height)
+    except ValueError as error:
+        raise SafetripError(f"--intrinsics, --fov: want FX,FY,CX,CY or degrees ({error})") from None
 
 
-class _Stdout:
-    """Standard output, left open."""
+def _outputs(
+    args: argparse.Namespace, source: FrameSource, runtime: Runtime, stack: ExitStack
+) -> list[ThreadedOutput]:
+    """The outputs asked for, each in its thread. Of a camera's frames the slow ones leave some out."""
+    assert runtime.bundle is not None
+    table = ClassTable(runtime.bundle.manifest.classes)
+    intrinsics = _intrinsics(args, source)
+    outputs: list[ThreadedOutput] = []
 
-    def __enter__(self) -> IO[str]:
-        return sys.stdout
+    def add(output: Any, name: str, drop: bool, **options: Any) -> None:
+        outputs.append(stack.enter_context(ThreadedOutput(output, drop, name=name, **options)))
 
-    def __exit__(self, *_: object) -> None:
-        sys.stdout.flush()
+    if args.json is not None:
+        from safetrip_sdk.outputs.lines import JsonLines
 
+        add(JsonLines(args.json, table, intrinsics), "json", drop=False, capacity=64)
+    if args.video is not None:
+        from safetrip_sdk.outputs.annotated import AnnotatedVideo
+        from safetrip_sdk.overlay import Overlay
 
-def _predictions(runtime: Runtime, source: _Keeper, policy: str) -> Iterator[Prediction]:
-    """The stream; images of another size make the runtime reopen for that size."""
-    while True:
-        try:
-            yield from runtime.stream(source, policy)
-            return
-        except FrameSizeError as error:
-            log.info("%s", error)
-            source.adopt_size()
-            runtime.reopen(frame_size=source.frame_size)
+        fps = args.fps or source.fps or 10.0
+        add(AnnotatedVideo(args.video, fps, Overlay(table.infos)), "video", drop=source.live)
+    if args.record is not None:
+        from safetrip_sdk.outputs.annotated import Recording
+        from safetrip_sdk.recording.recorder import Recorder, identity
 
+        recorder = Recorder(args.record, args.record_frames, identity(runtime), intrinsics)
+        add(Recording(recorder), "record", drop=source.live, capacity=8)
+    if args.view is not None:
+        from safetrip_sdk.outputs.rerun_view import MAX_RATE, RerunView
 
-def _consume(
-    predictions: Iterator[Prediction],
-    keeper: _Keeper,
-    consumers: list[Callable[[Prediction, str, Any], None]],
-    limit: int | None,
-) -> None:
-    for number, prediction in enumerate(predictions, 1):
-        origin, picture = keeper.take(prediction.captured_at)
-        for consume in consumers:
-            consume(prediction, origin, picture)
-        if number == limit:
-            break
+        add(RerunView(args.view, table, intrinsics), "view", drop=True, capacity=2, max_rate=MAX_RATE)
+    return outputs
 
 
-def _report(runtime: Runtime, stats: RuntimeStats) -> None:
-    backend = runtime.backend
-    where = f"{backend.name} on {backend.device}" if backend else "no frame"
-    print(
-        f"{stats.frames} frames, {stats.dropped} dropped, {stats.errors} failed; "
-        f"{stats.fps:.1f} frames/s on {where}",
-        file=sys.stderr,
-    )
-    for stage, item in stats.stages.items():
-        figures = f"p50 {item.p50:8.2f}  p95 {item.p95:8.2f}  p99 {item.p99:8.2f}  max {item.max:8.2f}"
-        print(f"  {stage:9s} ms  {figures}", file=sys.stderr)
+def _comparison(args: argparse.Namespace, source: FrameSource, runtime: Runtime) -> Any:
+    from safetrip_sdk.recording import Comparison, RecordingSource
+    from safetrip_sdk.recording.recorder import identity
+
+    if not isinstance(source, RecordingSource):
+        raise SafetripError("--check: wants a recording: --source mcap://RUN.mcap (and no --realtime)")
+    if not source.lossless and args.min_agreement is None:
+        raise SafetripError(
+            f"--check: {source}: its frames are JPEG, not those that were predicted; record with "
+            "--record-frames png, or say with --min-agreement what is near enough"
+        )
+    if args.policy in ("latest", "error"):
+        raise SafetripError("--check: compares every frame; leave out --policy")
+    return Comparison.between(source.identity, identity(runtime), source.lossless, args.min_agreement)

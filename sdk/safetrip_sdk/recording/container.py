@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from safetrip_sdk import atomic
 from safetrip_sdk.errors import BackendUnavailableError, SafetripError, SourceError
 
-__all__ = ["McapWriter", "RecordedMessage", "read_mcap"]
+__all__ = ["McapWriter", "RecordedMessage", "read_mcap", "recover_mcap"]
 
 log = logging.getLogger(__name__)
 
@@ -124,32 +125,71 @@ def read_mcap(path: Path) -> Iterator[RecordedMessage]:
     Raises:
         SourceError: no such file, no MCAP file, or one not recorded for ROS 2.
     """
-    streaming = _import("mcap.stream_reader")
     records = _import("mcap.records")
+    topics: dict[int, tuple[str, str, str]] = {}
+    schemas: dict[int, str] = {}
+    for record in _records(path):
+        if isinstance(record, records.Header) and record.profile != "ros2":
+            raise SourceError(f"{path}: profile {record.profile!r}; only ROS 2 recordings can be read")
+        if isinstance(record, records.Schema):
+            schemas[record.id] = record.name
+        elif isinstance(record, records.Channel):
+            kind = schemas.get(record.schema_id, "")
+            topics[record.id] = (record.topic, kind, record.message_encoding)
+        elif isinstance(record, records.Metadata):
+            yield RecordedMessage(record.name, "", 0, b"", dict(record.metadata))
+        elif isinstance(record, records.Message) and record.channel_id in topics:
+            topic, kind, encoding = topics[record.channel_id]
+            if encoding == "cdr":
+                yield RecordedMessage(topic, kind, record.log_time, bytes(record.data), {})
+
+
+def recover_mcap(path: Path, target: Path) -> int:
+    """Write what can be read of a recording into a new, whole file, atomically; the number of messages.
+
+    Raises:
+        SourceError: no such file, or no MCAP file.
+        SafetripError: there is something at `target`.
+    """
+    records, writing = _import("mcap.records"), _import("mcap.writer")
+    if target.exists():
+        raise SafetripError(f"{target}: exists already; choose another name, or remove it")
+    schemas: dict[int, int] = {0: 0}
+    channels: dict[int, int] = {}
+    count = 0
+    with atomic.open_atomic(target) as file:
+        writer = writing.Writer(file, chunk_size=CHUNK_BYTES, compression=writing.CompressionType.LZ4)
+        for record in _records(path):
+            if isinstance(record, records.Header):
+                writer.start(profile=record.profile, library=record.library)
+            elif isinstance(record, records.Schema) and record.id not in schemas:
+                schemas[record.id] = writer.register_schema(record.name, record.encoding, record.data)
+            elif isinstance(record, records.Channel) and record.id not in channels:
+                described = (record.topic, record.message_encoding, schemas[record.schema_id])
+                channels[record.id] = writer.register_channel(*described, dict(record.metadata))
+            elif isinstance(record, records.Metadata):
+                writer.add_metadata(record.name, dict(record.metadata))
+            elif isinstance(record, records.Message):
+                times = (record.log_time, record.data, record.publish_time, record.sequence)
+                writer.add_message(channels[record.channel_id], *times)
+                count += 1
+        writer.finish()
+    return count
+
+
+def _records(path: Path) -> Iterator[Any]:
+    """A file's records, from its header to the end of its data or to where it breaks off."""
+    streaming, records = _import("mcap.stream_reader"), _import("mcap.records")
     try:
         file = open(path, "rb")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
-    topics: dict[int, tuple[str, str, str]] = {}
-    schemas: dict[int, str] = {}
     with file:
         reader = streaming.StreamReader(file, validate_crcs=True, record_size_limit=MAX_RECORD)
         for record in _until_broken(reader.records, path):
-            if isinstance(record, records.Header) and record.profile != "ros2":
-                raise SourceError(f"{path}: profile {record.profile!r}; only ROS 2 recordings can be read")
-            if isinstance(record, records.Schema):
-                schemas[record.id] = record.name
-            elif isinstance(record, records.Channel):
-                kind = schemas.get(record.schema_id, "")
-                topics[record.id] = (record.topic, kind, record.message_encoding)
-            elif isinstance(record, records.Metadata):
-                yield RecordedMessage(record.name, "", 0, b"", dict(record.metadata))
-            elif isinstance(record, records.Message) and record.channel_id in topics:
-                topic, kind, encoding = topics[record.channel_id]
-                if encoding == "cdr":
-                    yield RecordedMessage(topic, kind, record.log_time, bytes(record.data), {})
-            elif isinstance(record, records.DataEnd):
+            if isinstance(record, records.DataEnd):
                 return  # what follows is the index
+            yield record
 
 
 def _until_broken(records: Iterator[Any], path: Path) -> Iterator[Any]:

@@ -1,0 +1,155 @@
+"""A live view in Rerun: the one module that imports it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from safetrip_sdk.classes import ClassTable
+from safetrip_sdk.errors import BackendUnavailableError, SafetripError
+from safetrip_sdk.outputs.base import Shot
+from safetrip_sdk.overlay import Overlay
+from safetrip_sdk.results.camera_intrinsics import CameraIntrinsics
+from safetrip_sdk.results.hazards import find_hazards
+from safetrip_sdk.sources.opencv import encode_image, import_cv2
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from safetrip_sdk.prediction import Prediction
+
+__all__ = ["MAX_RATE", "RerunView"]
+
+MAX_RATE = 15.0
+"""Pictures a second: enough for an eye, and the inference keeps its cores."""
+
+_WIDEST = 960
+"""Pixels; wider frames are made smaller for the view."""
+
+
+def _import() -> Any:
+    try:
+        import rerun
+        import rerun.blueprint
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"rerun: not installed ({error}); pip install 'safetrip[view]'"
+        ) from error
+    return rerun
+
+
+class RerunView:
+    """Camera, overlay, depth, hazards and the latency's course.
+
+    Args:
+        target: `"window"` (Rerun's viewer on this machine), `"web"` or `"web:PORT"` (a page to open in a
+            browser, from elsewhere as well), or the name of an .rrd file to look at later (`rerun FILE`).
+        table: the model's classes.
+        intrinsics: of the camera, for hazards' bearings.
+
+    Raises:
+        BackendUnavailableError: rerun-sdk is not installed.
+        SafetripError: a target that is none of these, or that cannot be opened.
+    """
+
+    pictures = True
+
+    def __init__(self, target: str, table: ClassTable, intrinsics: CameraIntrinsics | None = None) -> None:
+        self._rr = rr = _import()
+        self._cv2 = import_cv2()
+        self._table = table
+        self._intrinsics = intrinsics
+        self._overlay = Overlay(table.infos, depth=False)
+        self._stream = rr.RecordingStream("safetrip")
+        self._open(target)
+        context = [(index, item.name, item.color) for index, item in enumerate(table.infos)]
+        self._log("/", rr.AnnotationContext(context), static=True)
+
+    def _open(self, target: str) -> None:
+        stream, blueprint = self._stream, self._blueprint()
+        web = re.fullmatch(r"web(?::(\d{1,5}))?", target)
+        try:
+            if target == "window":
+                stream.spawn(default_blueprint=blueprint)
+            elif web is not None:
+                url = stream.serve_grpc(default_blueprint=blueprint)
+                port = int(web[1]) if web[1] else None
+                self._rr.serve_web_viewer(web_port=port, open_browser=False, connect_to=url)
+            elif target.endswith(".rrd"):
+                folder = Path(target).absolute().parent
+                if not folder.is_dir():
+                    raise SafetripError(f"{target}: the folder {folder} does not exist")
+                stream.save(target, default_blueprint=blueprint)
+            else:
+                raise SafetripError(f"{target}: a view is window, web, web:PORT or FILE.rrd")
+        except (RuntimeError, OSError, ValueError) as error:
+            raise SafetripError(f"the view {target} cannot be opened: {error}") from error
+
+    def _blueprint(self) -> Any:
+        layout = self._rr.blueprint
+        return layout.Blueprint(
+            layout.Vertical(
+                layout.Horizontal(
+                    layout.Spatial2DView(origin="camera", name="camera"),
+                    layout.Spatial2DView(origin="overlay", name="overlay"),
+                    layout.Spatial2DView(origin="depth", name="depth"),
+                ),
+                layout.Horizontal(
+                    layout.TimeSeriesView(origin="latency", name="latency, ms"),
+                    layout.TimeSeriesView(origin="hazards", name="nearest by sector, m"),
+                    layout.TextDocumentView(origin="status", name="hazards"),
+                ),
+                row_shares=[3, 2],
+            ),
+            collapse_panels=True,
+        )
+
+    def _log(self, path: str, what: Any, static: bool = False) -> None:
+        self._rr.log(path, what, static=static, recording=self._stream)
+
+    def write(self, shot: Shot) -> None:
+        """Show one shot."""
+        assert shot.frame is not None
+        rr, prediction = self._rr, shot.prediction
+        rr.set_time("frame", sequence=prediction.frame_id, recording=self._stream)
+        rr.set_time("captured", duration=prediction.captured_at / 1e9, recording=self._stream)
+        small = self._small(shot.frame)
+        self._log("camera", self._jpeg(small))
+        self._log("overlay", self._jpeg(self._overlay.draw(small, prediction)))
+        centimetres = np.clip(prediction.depth * 100, 0, 65535).astype(np.uint16)
+        self._log("depth", rr.DepthImage(centimetres, meter=100.0))
+        for stage in prediction.timing.__slots__:
+            self._log(f"latency/{stage}", rr.Scalars(getattr(prediction.timing, stage)))
+        self._log_hazards(prediction)
+
+    def _log_hazards(self, prediction: Prediction) -> None:
+        hazards = find_hazards(prediction, self._table, self._intrinsics)
+        rows = []
+        for item in hazards:
+            self._log(f"hazards/sector {item.sector}", self._rr.Scalars(item.distance))
+            where = "" if item.bearing is None else f"{np.degrees(item.bearing):+.0f} degrees"
+            rows.append(f"| {item.sector} | {item.name} | {item.distance:.1f} m | {where} |")
+        text = "\n".join(["| sector | nearest | distance | bearing |", "|---|---|---|---|", *rows])
+        self._log("status", self._rr.TextDocument(text, media_type="text/markdown"))
+
+    def _small(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        height, width = frame.shape[:2]
+        if width <= _WIDEST:
+            return frame
+        size = (_WIDEST, round(height * _WIDEST / width))
+        small: NDArray[np.uint8] = self._cv2.resize(frame, size, interpolation=self._cv2.INTER_AREA)
+        return small
+
+    def _jpeg(self, image: NDArray[np.uint8]) -> Any:
+        data = encode_image(image, "jpeg").tobytes()
+        return self._rr.EncodedImage(contents=data, media_type="image/jpeg")
+
+    def close(self) -> None:
+        """Send what waits, and complete the file; idempotent."""
+        self._stream.flush()
+        self._stream.disconnect()
+
+    abandon = close

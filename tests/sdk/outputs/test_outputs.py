@@ -1,0 +1,185 @@
+"""Outputs in their threads: nothing waits that need not, nothing is lost that must not be."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from safetrip_sdk import ClassTable, Overlay, Prediction, Timing
+from safetrip_sdk.errors import BackendUnavailableError, SafetripError
+from safetrip_sdk.outputs import Shot, ThreadedOutput
+from safetrip_sdk.outputs.annotated import AnnotatedVideo
+from safetrip_sdk.outputs.lines import JsonLines
+from safetrip_sdk.outputs.rerun_view import RerunView
+from safetrip_sdk.sources.scene import SCENE_CLASSES, Scene
+
+SCENE = Scene(96, 128)
+
+
+def shot(number: int, size: tuple[int, int] = (48, 64)) -> Shot:
+    labels, depth = SCENE.truth(number / 10, size)
+    frame = np.empty((96, 128, 3), np.uint8)
+    SCENE.draw(number / 10, frame)
+    timing = Timing(0, 0, 5.0, 0, 5.5)
+    return Shot(frame, Prediction(labels, depth, None, SCENE_CLASSES, number, number * 10**8, timing), "o")
+
+
+class Slow:
+    """An output that takes its time, or fails."""
+
+    pictures = True
+
+    def __init__(self, seconds: float = 0.0, fail_at: int = -1) -> None:
+        self.seconds = seconds
+        self.fail_at = fail_at
+        self.seen: list[int] = []
+        self.ended: list[str] = []
+        self.threads: set[str] = set()
+
+    def write(self, item: Shot) -> None:
+        if len(self.seen) == self.fail_at:
+            raise SafetripError("the disk is full")
+        time.sleep(self.seconds)
+        self.seen.append(item.prediction.frame_id)
+        self.threads.add(threading.current_thread().name)
+
+    def close(self) -> None:
+        self.ended.append("close")
+
+    def abandon(self) -> None:
+        self.ended.append("abandon")
+
+
+def test_a_slow_output_drops_and_counts_instead_of_holding_up() -> None:
+    slow = Slow(0.03)
+    with ThreadedOutput(slow, drop=True, capacity=2, name="view") as output:
+        started = time.monotonic()
+        for number in range(50):
+            output.put(shot(number)._replace(frame=shot(0).frame))
+        assert not output.wants_picture() or output.dropped > 0
+        taken = time.monotonic() - started
+    assert taken < 50 * 0.03, "the caller did not wait for each"
+    assert output.written + output.dropped == 50
+    assert slow.seen == sorted(slow.seen)
+    assert slow.ended == ["close"]
+    assert slow.threads == {"safetrip-view"}
+
+
+def test_an_output_that_must_not_drop_gets_everything() -> None:
+    slow = Slow(0.002)
+    with ThreadedOutput(slow, drop=False, capacity=2) as output:
+        for number in range(30):
+            output.put(shot(number))
+    assert slow.seen == list(range(30))
+    assert output.dropped == 0
+
+
+def test_a_rate_leaves_frames_out_without_counting_them() -> None:
+    slow = Slow()
+    with ThreadedOutput(slow, drop=True, max_rate=20.0) as output:
+        end = time.monotonic() + 0.5
+        number = 0
+        while time.monotonic() < end:
+            picture = output.wants_picture()
+            output.put(shot(0) if picture else shot(0)._replace(frame=None))
+            number += 1
+            time.sleep(0.002)
+    assert 3 <= len(slow.seen) <= 12
+    assert output.dropped == 0
+
+
+def test_an_error_reaches_the_caller_and_ends_the_output() -> None:
+    slow = Slow(fail_at=2)
+    output = ThreadedOutput(slow, drop=False)
+    with pytest.raises(SafetripError, match="the disk is full"):  # noqa: PT012 (whichever put comes after it)
+        for number in range(100):
+            output.put(shot(number))
+            time.sleep(0.001)
+    with pytest.raises(SafetripError, match="the disk is full"):
+        output.close()
+    output.close()
+    assert slow.ended == ["abandon"]
+
+
+@pytest.mark.parametrize(("error", "ended"), [(KeyboardInterrupt, "close"), (RuntimeError, "abandon")])
+def test_an_interrupted_run_keeps_its_files_and_a_failed_one_none(
+    tmp_path: Path, error: type[BaseException], ended: str
+) -> None:
+    lines, video = tmp_path / "a.jsonl", tmp_path / "a.avi"
+    lines.write_text("old")
+    overlay = Overlay(SCENE_CLASSES.infos)
+    with (  # noqa: PT012
+        pytest.raises(error),
+        ThreadedOutput(JsonLines(str(lines), SCENE_CLASSES, None), drop=False) as first,
+        ThreadedOutput(AnnotatedVideo(video, 10, overlay), drop=False) as second,
+    ):
+        first.put(shot(0))
+        second.put(shot(0))
+        while not (first.written and second.written):
+            time.sleep(0.01)
+        raise error
+    assert (lines.read_text() != "old") == (ended == "close")
+    assert video.exists() == (ended == "close")
+    assert {item.name for item in tmp_path.iterdir()} <= {"a.jsonl", "a.avi"}
+
+
+def test_a_view_is_saved_for_later(tmp_path: Path) -> None:
+    path = tmp_path / "run.rrd"
+    view = RerunView(str(path), SCENE_CLASSES, SCENE.intrinsics)
+    for number in range(3):
+        view.write(shot(number))
+    view.close()
+    data = path.read_bytes()
+    assert data[:4] in (b"RRF2", b"RRIO", b"RRF0", b"RRF1")
+    for entity in (b"camera", b"overlay", b"depth", b"latency", b"hazards", b"person"):
+        assert entity in data, entity
+
+
+def test_views_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SafetripError, match="a view is window, web, web:PORT or FILE"):
+        RerunView("hologram", SCENE_CLASSES)
+    with pytest.raises(SafetripError, match="does not exist"):
+        RerunView(str(tmp_path / "no" / "x.rrd"), SCENE_CLASSES)
+    monkeypatch.setitem(__import__("sys").modules, "rerun", None)
+    with pytest.raises(BackendUnavailableError, match=r"safetrip\[view\]"):
+        RerunView("window", SCENE_CLASSES)
+
+
+def test_obstacles_are_outlined_named_and_caution_zones_hatched() -> None:
+    labels, depth = SCENE.truth(0.0, (96, 128))
+    person = SCENE_CLASSES.index("person")
+    caution = SCENE_CLASSES.index("caution_zone")
+    frame = np.full((96, 128, 3), 90, np.uint8)
+    prediction = Prediction(labels, depth, None, SCENE_CLASSES, 0, 0, Timing(0, 0, 0, 0, 0))
+    image = Overlay(SCENE_CLASSES.infos, alpha=1.0, legend=False, depth=False).draw(frame, prediction)
+    inside = cv2.erode((labels == person).astype(np.uint8), np.ones((3, 3))) > 0
+    rim = (labels == person) & ~inside
+    assert (image[rim] == 255).all()
+    assert (image[inside] == SCENE_CLASSES.infos[person].color[::-1]).all()
+    zone = image[labels == caution]
+    dark = (zone == 0).all(axis=1).mean()
+    assert 0.2 < dark < 0.55
+    assert (image[labels == 255] == 0).all()
+    named = Overlay(SCENE_CLASSES.infos, alpha=0.4, depth=False)
+    big = named.draw(np.full((960, 1280, 3), 90, np.uint8), prediction)
+    plain = Overlay(SCENE_CLASSES.infos, alpha=0.4, legend=False, depth=False).draw(
+        np.full((960, 1280, 3), 90, np.uint8), prediction
+    )
+    hazard = min(prediction.hazards(), key=lambda item: item.distance)
+    row, column = int(hazard.box[3] * 960), int((hazard.box[0] + hazard.box[2]) / 2 * 1280)
+    patch = (slice(row - 15, row + 5), slice(column - 40, column + 40))
+    assert not np.array_equal(big[patch], plain[patch]), "its name and distance stand at its foot"
+
+
+def test_a_table_of_classes_is_a_tuple_of_names() -> None:
+    table = ClassTable(SCENE_CLASSES.infos)
+    assert table == tuple(item.name for item in SCENE_CLASSES.infos)
+    assert table.ids("surface") == (0, 1, 2, 3)
+    assert table.ids_of(["pole", "nothing"]) == (6,)
+    assert table.is_obstacle[4:8].all()
+    assert not table.is_obstacle[255]
