@@ -18,6 +18,7 @@ from safetrip_trainer.data.augment import evaluation_transform
 from safetrip_trainer.data.dataset import SafetripDataset
 from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.model.checkpoint import load_checkpoint
+from safetrip_trainer.model.load import load_student
 from safetrip_trainer.training import HydraTask
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -209,3 +210,57 @@ def test_weights_and_biases_goes_offline_where_the_network_is_closed(
     online = ("--run-name", "w", "--wandb", "offline", "--project", "p")
     assert _fit("demo.yaml", tmp_path, prepared, *SMALL, *short, *online) == 0
     assert list((tmp_path / "w" / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_a_run_ends_with_pictures_a_report_and_weights_for_others(
+    prepared: PreparedIndex, tmp_path: Path
+) -> None:
+    log = ("--model.init_args.depth.head", "log", "--ema", "0.9", "--pictures-every", "1")
+    short = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2")
+    assert _fit("demo.yaml", tmp_path, prepared, *SMALL, *log, *short, "--run-name", "run") == 0
+    run = tmp_path / "run"
+    pictures = sorted((run / "predictions" / "epoch-0000").glob("*.png"))
+    assert len(pictures) == 4
+    page = (run / "report.html").read_text()
+    assert page.count("data:image/png;base64") == 4
+    assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    ).replace("https://matplotlib.org", "")
+    for said in ("mIoU over the classes that occur", prepared.data_hash, "decoder_channels: 32", "sidewalk"):
+        assert said in page, said
+    # The weights load by themselves, and say what the checkpoint says: the averaged net with its log head.
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 64, 96)
+    (ours, _), (theirs, record) = (
+        load_student(run / name) for name in ("checkpoints/best.ckpt", "weights.safetensors")
+    )
+    assert record["provenance"]["data_hash"] == prepared.data_hash
+    for expected, got in zip(ours(image), theirs(image)):
+        assert torch.equal(expected, got)
+    events = b"".join(item.read_bytes() for item in (run / "tensorboard").glob("events*"))
+    assert f"predictions/{pictures[0].stem}".encode() in events
+
+
+def test_options_reach_the_optimizer_and_the_loss(prepared: PreparedIndex, tmp_path: Path) -> None:
+    """The encoder's own rate, hard pixels and a teacher's soft targets, in one short run each way."""
+    short = (
+        "--trainer.max_epochs",
+        "1",
+        "--trainer.limit_train_batches",
+        "2",
+        "--trainer.limit_val_batches",
+        "1",
+    )
+    assert _fit("demo.yaml", tmp_path, prepared, *SMALL, *short, "--run-name", "teacher") == 0
+    teacher = tmp_path / "teacher" / "checkpoints" / "last.ckpt"
+    options = f"""--model.init_args.encoder_lr_factor 0.1 --model.init_args.segmentation.loss ohem
+        --model.init_args.depth.silog_weight 0.5 --model.init_args.distill.teacher_ckpt {teacher}"""
+    assert _fit("demo.yaml", tmp_path, prepared, *SMALL, *short, "--run-name", "run", *options.split()) == 0
+    record = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    rest, encoder = record["optimizer_states"][0]["param_groups"]
+    assert encoder["initial_lr"] == pytest.approx(0.1 * rest["initial_lr"])
+    names = [key for key in record["state_dict"] if "encoder" in key and "running" not in key]
+    assert len(encoder["params"]) == len([name for name in names if "num_batches" not in name])
+    assert record["hyper_parameters"]["segmentation"]["loss"] == "ohem"
+    assert len(_metrics(tmp_path / "run")["train/distillation_loss"]) == 1
+    assert not [key for key in record["state_dict"] if "teacher" in key]

@@ -7,20 +7,23 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from safetrip_trainer.cli.progress import bar
 from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.errors import TrainerError
+from safetrip_trainer.model.checkpoint import net_tensors, read_weights, write_safetensors
+from safetrip_trainer.report.run_page import write_run_report
 from safetrip_trainer.training.budget import require_budget
 from safetrip_trainer.training.checkpoint_io import AtomicCheckpointIO
 from safetrip_trainer.training.ema import WarmEMA
 from safetrip_trainer.training.guard import NonFiniteGuard
 from safetrip_trainer.training.loggers import build_loggers, claim_run_folder
+from safetrip_trainer.training.pictures import PredictionPictures
 from safetrip_trainer.training.quantized import is_quantized, start_quantizing
 from safetrip_trainer.training.task import Task
 
@@ -28,7 +31,11 @@ __all__ = ["SafetripCLI", "run_lightning"]
 
 
 class SafetripCLI(LightningCLI):
-    """A run's files go to OUT/RUN_NAME: config.yaml, metrics.csv, checkpoints/, tensorboard/."""
+    """A run's files go to OUT/RUN_NAME.
+
+    config.yaml, metrics.csv, checkpoints/ and tensorboard/ while it goes on, predictions/ every few epochs,
+    and at its end report.html and weights.safetensors.
+    """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
@@ -36,8 +43,7 @@ class SafetripCLI(LightningCLI):
         parser.add_argument("--project", type=str, default="safetrip", help="project on Weights & Biases")
         parser.add_argument(
             "--wandb",
-            type=str,
-            choices=["off", "auto", "online", "offline"],
+            type=Literal["off", "auto", "online", "offline"],
             default="off",
             help="log to Weights & Biases too; auto goes offline where the network is closed",
         )
@@ -50,8 +56,7 @@ class SafetripCLI(LightningCLI):
         )
         parser.add_argument(
             "--quantize",
-            type=str,
-            choices=["off", "int8"],
+            type=Literal["off", "int8"],
             default="off",
             help="int8: quantisation-aware training of the student that --ckpt_path names",
         )
@@ -64,10 +69,16 @@ class SafetripCLI(LightningCLI):
         )
         parser.add_argument(
             "--over-budget",
-            type=str,
-            choices=["refuse", "warn"],
+            type=Literal["refuse", "warn"],
             default="refuse",
             help="what to do with a net that misses --budget",
+        )
+        parser.add_argument(
+            "--pictures-every",
+            type=int,
+            default=5,
+            metavar="EPOCHS",
+            help="draw predictions of some validation frames every so many epochs and at the end (5; 0: off)",
         )
         parser.add_argument(
             "--ema", type=float, default=0.0, help="decay of averaged weights, such as 0.999 (0: off)"
@@ -86,23 +97,44 @@ class SafetripCLI(LightningCLI):
                 folder, self._get(self.config, "wandb", "off"), self._get(self.config, "project", "safetrip")
             )
         callbacks = list(config.get("callbacks") or [])
-        if self.subcommand == "fit" and self._get(self.config, "ema"):
-            # First: what the others see of a validation is the average's.
-            callbacks.insert(0, WarmEMA(self._get(self.config, "ema")))
         if self.subcommand == "fit":
             callbacks.append(NonFiniteGuard(folder))
-        if self.subcommand == "fit" and not config.get("fast_dev_run"):
-            callbacks += [
-                last_checkpoint(folder, self._get(self.config, "save_every")),
-                best_checkpoint(folder),
-            ]
-            if logging_on:
-                callbacks.append(LearningRateMonitor(logging_interval="epoch"))
+            if not config.get("fast_dev_run"):
+                callbacks += self._recorders(folder)
+                callbacks += [LearningRateMonitor(logging_interval="epoch")] if logging_on else []
+            if self._get(self.config, "ema"):
+                # Last: what the others see at a validation's end is still the average.
+                callbacks.append(WarmEMA(self._get(self.config, "ema")))
         # Our own samplers know their rank: Lightning's would undo the balance.
         plugins = config.get("plugins") or []
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         kwargs.update(callbacks=callbacks, default_root_dir=str(folder), use_distributed_sampler=False)
         return super().instantiate_trainer(**kwargs)
+
+    def _recorders(self, folder: Path) -> list[Callback]:
+        """What leaves files in the run's folder."""
+        recorders: list[Callback] = [
+            last_checkpoint(folder, self._get(self.config, "save_every")),
+            best_checkpoint(folder),
+        ]
+        every = self._get(self.config, "pictures_every")
+        if every:
+            recorders.append(PredictionPictures(folder, every))
+        return recorders
+
+    def after_fit(self) -> None:
+        """For people and for other programs: the report, and the best weights as safetensors."""
+        best = self.run_folder / "checkpoints" / "best.ckpt"
+        if not (self.trainer.is_global_zero and best.is_file()):
+            return
+        file = read_weights(best)
+        weights = self.run_folder / "weights.safetensors"
+        # A quantised net is built from its tensors, names included.
+        tensors = file.state if is_quantized(best) else net_tensors(file.state)
+        write_safetensors(weights, tensors, file.record)
+        print(f"{weights}: the best weights")
+        if (self.run_folder / "metrics.csv").is_file():
+            print(f"{write_run_report(self.run_folder, file.record)}: the report")
 
     def _parse_ckpt_path(self) -> None:
         # Lightning lets a checkpoint's hyper-parameters win over the configuration: right for a run that goes

@@ -82,7 +82,9 @@ def pseudo_label(
         confident += int((confidence > options.threshold * 255).sum())
         pixels += confidence.size
     counts = torch.tensor([written, kept, confident, pixels], dtype=torch.int64, device=device)
-    written, kept, confident, pixels = fabric.all_reduce(counts, reduce_op="sum").tolist()
+    total = fabric.all_reduce(counts, reduce_op="sum")
+    assert isinstance(total, torch.Tensor)
+    written, kept, confident, pixels = total.tolist()
     return PseudoLabelReport(written, kept, confident / pixels if pixels else 0.0)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "WeightsFile",
     "load_checkpoint",
     "load_weights",
+    "net_tensors",
     "read_weights",
     "translate_keys",
     "write_safetensors",
@@ -64,6 +65,7 @@ RECORD = ("hyper_parameters", "datamodule_hyper_parameters", "epoch", "global_st
 """What a checkpoint says of its training besides the tensors."""
 
 _METADATA = "safetrip"
+_NET = "net."
 
 
 def read_weights(path: Path) -> WeightsFile:
@@ -92,6 +94,11 @@ def _read_safetensors(path: Path) -> WeightsFile:
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from error
     return WeightsFile(path, tensors, record if isinstance(record, dict) else {})
+
+
+def net_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The net's tensors of a training checkpoint, without the losses' and under the net's own names."""
+    return {key.removeprefix(_NET): value for key, value in state.items() if key.startswith(_NET)}
 
 
 def write_safetensors(path: Path, state: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:

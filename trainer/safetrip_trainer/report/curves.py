@@ -6,7 +6,14 @@ import csv
 import io
 from pathlib import Path
 
-__all__ = ["curves_svg", "read_curves"]
+__all__ = ["STUDENT_CURVES", "TEACHER_CURVES", "curves_svg", "read_curves"]
+
+STUDENT_CURVES = {
+    "loss": ("train/loss", "train/segmentation_loss", "train/depth_loss"),
+    "segmentation (validation)": ("val/miou", "val/pixel_accuracy", "val/mean_class_accuracy"),
+    "depth (validation)": ("val/delta1", "val/abs_rel"),
+}
+TEACHER_CURVES = {"loss": ("train/loss",), "segmentation (validation)": ("val/miou", "val/pixel_accuracy")}
 
 
 def read_curves(metrics: Path) -> dict[str, list[tuple[int, float]]]:

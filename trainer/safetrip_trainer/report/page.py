@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
 from safetrip_sdk.bundle import Bundle
 from safetrip_trainer.data.files import read_json, write_atomic
-from safetrip_trainer.report.curves import curves_svg, read_curves
+from safetrip_trainer.report.curves import STUDENT_CURVES, TEACHER_CURVES, curves_svg, read_curves
+from safetrip_trainer.report.html import embed, render
 
 __all__ = ["write_demo_report"]
-
-_STUDENT_CURVES = {
-    "loss": ("train/loss", "train/segmentation_loss", "train/depth_loss"),
-    "segmentation (validation)": ("val/miou", "val/pixel_accuracy", "val/mean_class_accuracy"),
-    "depth (validation)": ("val/delta1", "val/abs_rel"),
-}
-_TEACHER_CURVES = {"loss": ("train/loss",), "segmentation (validation)": ("val/miou", "val/pixel_accuracy")}
-
-
-def _embed(picture: Path) -> dict[str, str]:
-    kind = {".png": "png", ".jpg": "jpeg"}[picture.suffix]
-    data = base64.b64encode(picture.read_bytes()).decode("ascii")
-    return {"name": picture.stem, "uri": f"data:image/{kind};base64,{data}"}
 
 
 def _rows(out: Path, bundle: Bundle) -> list[dict[str, Any]]:
@@ -68,18 +54,16 @@ def write_demo_report(out: Path, label: str) -> Path:
         The report's path.
     """
     bundle = Bundle.open(out / "sidewalk.bundle")
-    environment = Environment(
-        loader=PackageLoader("safetrip_trainer.report", "."), autoescape=select_autoescape(default=True)
-    )
-    page = environment.get_template("demo.html.j2").render(
+    page = render(
+        "demo.html.j2",
         label=label,
         manifest=bundle.manifest,
         steps=read_json(out / "steps.json"),
         evaluation=read_json(out / "evaluate.json"),
         budget=read_json(out / "budget.json"),
-        student=Markup(curves_svg(read_curves(out / "student" / "metrics.csv"), _STUDENT_CURVES)),
-        teacher=Markup(curves_svg(read_curves(out / "teacher" / "metrics.csv"), _TEACHER_CURVES)),
-        overlays=[_embed(picture) for picture in sorted((out / "overlays").glob("*.png"))],
+        student=Markup(curves_svg(read_curves(out / "student" / "metrics.csv"), STUDENT_CURVES)),
+        teacher=Markup(curves_svg(read_curves(out / "teacher" / "metrics.csv"), TEACHER_CURVES)),
+        overlays=[embed(picture) for picture in sorted((out / "overlays").glob("*.png"))],
         rows=_rows(out, bundle),
         colors={item.name: "#{:02x}{:02x}{:02x}".format(*item.color) for item in bundle.manifest.classes},
     )
