@@ -34,7 +34,10 @@ from safetrip_sdk.watchdog import Watchdog
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Flight", "Pipeline"]
+__all__ = ["Deliver", "Flight", "Pipeline"]
+
+Deliver = Callable[["Prediction | None", "BaseException | None"], "Callable[[], None] | None"]
+"""Takes a frame's result; what it returns wakes whoever waits, and is called last."""
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +54,7 @@ class Flight:
         self.captured = captured
         self.launched = 0
         self.loaded_ms = 0.0
-        self.deliver: Callable[[Prediction | None, BaseException | None], None] | None = None
+        self.deliver: Deliver | None = None
 
 
 class Pipeline:
@@ -88,6 +91,7 @@ class Pipeline:
         self._queue: deque[Flight] = deque()
         self._queued = threading.Condition()
         self._deliverer: threading.Thread | None = None
+        self._piece = min(hang_after / 4, 1.0) if 0 < hang_after < float("inf") else 1.0
         self._watchdog = Watchdog(hang_after, self._hung)
 
     @property
@@ -153,7 +157,7 @@ class Pipeline:
         self.launch(flight, frame, borrow=True)
         rest = None if timeout is None else max(0.0, timeout - (time.monotonic_ns() - begun) / 1e9)
         try:
-            arrived = flight.slot.wait(rest)
+            arrived = self._wait(flight) if rest is None else flight.slot.wait(rest)
         except Exception as error:
             failure = self.failed(flight, error)
             raise failure from failure.__cause__
@@ -161,6 +165,8 @@ class Pipeline:
             self.hand_over(flight, _ignore)
             raise
         if not arrived:
+            if timeout is None:
+                self.check()  # raises: the watchdog has given the frame up
             stage = flight.slot.stage()
             self.hand_over(flight, _ignore)
             raise ResultTimeoutError(
@@ -180,9 +186,7 @@ class Pipeline:
         self.hand_over(flight, ticket.resolve)
         return ticket
 
-    def hand_over(
-        self, flight: Flight, deliver: Callable[[Prediction | None, BaseException | None], None]
-    ) -> None:
+    def hand_over(self, flight: Flight, deliver: Deliver) -> None:
         """Let the delivery thread wait for a launched flight and call `deliver` with what comes."""
         flight.deliver = deliver
         with self._queued:
@@ -256,7 +260,9 @@ class Pipeline:
         for flight in flights:
             if flight.deliver is not None:
                 deliver, flight.deliver = flight.deliver, _ignore
-                deliver(None, error)
+                wake = deliver(None, error)
+                if wake is not None:
+                    wake()
 
     def _main(self) -> None:
         """The delivery thread."""
@@ -281,7 +287,8 @@ class Pipeline:
         prediction: Prediction | None = None
         failure: SafetripError | None = None
         try:
-            flight.slot.wait(None)
+            if not self._wait(flight):
+                return  # settled by whoever found the fault
         except Exception as error:
             failure = self.failed(flight, error)
         else:
@@ -291,7 +298,24 @@ class Pipeline:
                 failure = error
         # Read only now: the watchdog may have settled it meanwhile.
         assert flight.deliver is not None
-        flight.deliver(prediction, failure)
+        wake = flight.deliver(prediction, failure)
+        # Whoever is woken finds nobody else holding the prediction.
+        flight.deliver = prediction = None
+        if wake is not None:
+            wake()
+
+    def _wait(self, flight: Flight) -> bool:
+        """Until the outputs are there; False when the runtime has become unusable meanwhile.
+
+        Where a bounded wait costs nothing more, it is taken in pieces, so that the watchdog's verdict is
+        heard; else only the driver can end it.
+        """
+        if not self.backend.bounded:
+            return flight.slot.wait(None)
+        while not flight.slot.wait(self._piece):
+            if self.fault is not None:
+                return False
+        return True
 
     def close(self, timeout: float) -> None:
         """End the threads, free everything; what hangs for `timeout` seconds is left behind. Idempotent."""

@@ -49,7 +49,9 @@ class RuntimeOptions:
         precision: `"auto"` (int8, fp16, fp32: the first there is that no comparison rejected) or a name.
         frame_size: (H, W) of the camera's frames; None: that of the first frame.
         slots: frames that may be in flight.
-        wait: `"block"` frees the core while the device works, `"spin"` has the least latency.
+        wait: `"block"` frees the core while the device works, `"spin"` has the least latency, `"poll"` frees
+            the core, too, but looks every 50 us, so that the watchdog can end even a call without `timeout`
+            when the GPU hangs.
         hang_after: seconds after which a frame in flight counts as hung.
         build_if_missing: build an engine for this GPU when the bundle has none (minutes; logged).
         device: index of the GPU.
@@ -71,8 +73,8 @@ class RuntimeOptions:
             check_backend(self.backend)
         if self.slots < 1:
             raise ValueError(f"slots: want 1 or more, not {self.slots}")
-        if self.wait not in ("block", "spin"):
-            raise ValueError(f'wait: want "block" or "spin", not {self.wait!r}')
+        if self.wait not in ("block", "poll", "spin"):
+            raise ValueError(f'wait: want "block", "poll" or "spin", not {self.wait!r}')
         size = self.frame_size
         if size is not None and (len(size) != 2 or any(int(side) != side or side < 1 for side in size)):
             raise ValueError(f"frame_size: want (H, W) in pixels, not {size!r}")

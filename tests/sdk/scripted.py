@@ -21,6 +21,7 @@ class ScriptedBackend:
 
     name = "scripted"
     device = "test"
+    bounded = True
 
     def __init__(self, seconds: float = 0.0, overlaps: bool = False) -> None:
         self.seconds = seconds

@@ -381,3 +381,37 @@ def test_memory_that_is_not_aligned_is_refused(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(CudaError, match="aligned"):
             allocate()
     assert cuda.live == {}
+
+
+@pytest.mark.parametrize("wait", ["poll", "spin"])
+def test_the_watchdog_ends_even_a_call_without_timeout(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, wait: str
+) -> None:
+    cuda = FakeCuda()
+    install(monkeypatch, cuda)
+    runtime = Runtime(bundle, backend="tensorrt", frame_size=FRAME_SIZE, hang_after=0.1, wait=wait)
+    runtime(picture(0))
+    cuda.hang = "compute"
+    with pytest.raises(ResultTimeoutError, match="hangs in stage compute"):
+        runtime(picture(1))
+    assert not runtime.usable
+    with pytest.raises(ResultTimeoutError, match="hangs in stage compute"):
+        runtime(picture(1))
+    runtime.close()
+    assert cuda.live, "memory that the device may still use is not freed"
+
+
+def test_block_mode_leaves_waiting_to_the_driver_and_poll_mode_asks(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a frame costs in calls: nothing more in block mode; in poll mode queries instead of one wait."""
+    for wait, waits in (("block", 1), ("poll", 0)):
+        cuda = FakeCuda()
+        install(monkeypatch, cuda)
+        with Runtime(bundle, backend="tensorrt", frame_size=FRAME_SIZE, wait=wait) as runtime:
+            runtime(picture(0))
+            before = len(cuda.calls)
+            runtime(picture(1))
+            calls = cuda.calls[before:]
+        assert calls.count("cudaEventSynchronize") == waits
+        assert ("cudaEventQuery" in calls) == (wait == "poll")

@@ -264,3 +264,15 @@ def test_model_that_fails_at_run_time(tiny_bundle: Path, backend: str, frame: ND
             runtime(frame)
         setattr(slot, name, real)
         runtime(frame)
+
+
+def test_a_call_that_waits_for_a_hung_frame_is_woken() -> None:
+    """Without a timeout, where the backend's wait can be bounded."""
+    backend = ScriptedBackend()
+    runtime = scripted(backend, hang_after=0.1)
+    backend.gate.clear()
+    with pytest.raises(ResultTimeoutError, match="hangs in stage compute"):
+        runtime(numbered(1))
+    assert not runtime.usable
+    backend.gate.set()
+    runtime.close()

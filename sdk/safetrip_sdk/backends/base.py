@@ -103,7 +103,8 @@ class BackendOptions:
     Attributes:
         frame_size: (H, W) of the frames.
         precision: for messages and for the backend's name in figures.
-        wait: `"block"` (free the core while the device works) or `"spin"` (least latency).
+        wait: `"block"` (free the core while the device works), `"poll"` (the same, but looked after every
+            50 us: a hang can be ended) or `"spin"` (least latency).
         device: index of the GPU.
         cpu: options of the CPU backends.
     """
@@ -153,6 +154,8 @@ class Backend(Protocol):
     spec: ModelSpec
     overlaps: bool
     """True when slots run side by side (a GPU's copy engines); False when one run after another."""
+    bounded: bool
+    """True when a slot's `wait` with a timeout costs no more than without."""
 
     def make_slot(self) -> Slot:
         """A fresh slot, warmed up."""

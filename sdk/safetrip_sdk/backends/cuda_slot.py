@@ -80,6 +80,8 @@ class CudaBackend:
         self.device = cuda.name
         self.spec = program.spec
         self._spin = options.wait == "spin"
+        # In "block" mode only a wait without a timeout is left to the driver, which nobody can interrupt.
+        self.bounded = options.wait != "block"
         self._graphs = graphs
 
     def make_slot(self) -> CudaSlot:

@@ -65,6 +65,7 @@ class OnnxRuntimeBackend:
     name = "onnxruntime"
     device = "CPU"
     overlaps = False
+    bounded = True
 
     def __init__(self, model: bytes, options: BackendOptions) -> None:
         onnxruntime = _import()
@@ -76,7 +77,7 @@ class OnnxRuntimeBackend:
         settings.log_severity_level = 3
         if options.cpu.threads:
             settings.intra_op_num_threads = options.cpu.threads
-        if options.wait == "block":
+        if options.wait != "spin":
             # By default its threads burn their cores between frames.
             settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

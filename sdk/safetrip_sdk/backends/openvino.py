@@ -59,6 +59,7 @@ class OpenVinoBackend:
 
     name = "openvino"
     overlaps = False
+    bounded = True
 
     def __init__(self, model: bytes, options: BackendOptions) -> None:
         self._openvino = _import()

@@ -37,7 +37,7 @@ def add_runtime_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--backend", choices=("auto", *BACKENDS), default="auto", help="default: auto")
     group.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="default: auto")
     group.add_argument("--slots", type=positive, default=2, help="frames in flight (default: 2)")
-    group.add_argument("--wait", choices=("block", "spin"), default="block", help="default: block")
+    group.add_argument("--wait", choices=("block", "poll", "spin"), default="block", help="default: block")
     group.add_argument("--device", type=int, default=0, help="index of the GPU (default: 0)")
     group.add_argument("--threads", type=positive, help="of the CPU backends (default: one per core)")
     group.add_argument("--bf16", action="store_true", help="OpenVINO: compute in bfloat16 where the CPU can")
