@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as reference
 
-from safetrip_trainer.data.augment import NetInput, Planes, TrainingTransform, Window, evaluation_transform
+from safetrip_trainer.data.augment import NetInput, TrainingTransform, Window, evaluation_transform
 from safetrip_trainer.data.color import color_matrix
+from safetrip_trainer.data.planes import Planes
 from safetrip_trainer.model.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalize, resize
 
 

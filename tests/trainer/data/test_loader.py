@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,19 @@ from tests.trainer.data.small_tree import write_tree
 QUIET = PrepareOptions(workers=1, progress=False)
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tree and what was prepared of it."""
+    folder = tmp_path_factory.mktemp("loader")
+    prepare(write_tree(folder / "tree", folders=4), folder / "out", QUIET)
+    return folder
+
+
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    root = write_tree(tmp_path / "tree", folders=4)
-    prepare(root, tmp_path / "out", QUIET)
-    return root
+def tree(original: Path, tmp_path: Path) -> Path:
+    """A copy's tree, to be damaged."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "tree"
 
 
 def _module(tree: Path, **options: Any) -> SafetripDataModule:
@@ -98,17 +107,17 @@ def test_two_processes_see_what_one_sees(tree: Path, monkeypatch: pytest.MonkeyP
 def test_an_unreadable_image_is_named_once_and_replaced(
     tree: Path, workers: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = list(_loader(tree))
+    whole = list(_loader(tree, cache="off"))
     victim = next(name for batch in whole for name in batch["name"] if name.startswith("Surface"))
     (tree / f"{victim}.jpg").write_bytes(b"")
-    loader = _loader(tree, num_workers=workers, max_unreadable=1)
+    loader = _loader(tree, num_workers=workers, cache="off", max_unreadable=1)
     with caplog.at_level(logging.WARNING):
         batches = [batch for _ in range(2) for batch in loader]
     assert [record.getMessage().count(f"{victim}.jpg: empty file") for record in caplog.records] == [1]
     for batch in batches:
         assert victim not in batch["name"]
         assert sum(name.startswith("Surface") for name in batch["name"]) == 1
-    again = list(_loader(tree, max_unreadable=1))
+    again = list(_loader(tree, cache="off", max_unreadable=1))
     assert _same(again, batches[: len(again)])
 
 
@@ -117,10 +126,10 @@ def test_too_many_unreadable_images_are_one_error_of_one_line(tree: Path, worker
     for image in tree.glob("Polygon/*/*.jpg"):
         image.unlink()
     with pytest.raises(DatasetError, match=r"3 unreadable.*data.max_unreadable=2.*Polygon") as caught:
-        list(_loader(tree, num_workers=workers, max_unreadable=2))
+        list(_loader(tree, num_workers=workers, cache="off", max_unreadable=2))
     assert "\n" not in str(caught.value)
     with pytest.raises(DatasetError, match="no readable sample left of a source") as caught:
-        list(_loader(tree, num_workers=workers, max_unreadable=100))
+        list(_loader(tree, num_workers=workers, cache="off", max_unreadable=100))
     assert "\n" not in str(caught.value)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from safetrip_trainer.classes import CLASS_NAMES, IGNORE, color_map
-from safetrip_trainer.data import units
+from safetrip_trainer.data import polygon_frames, units
 from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.data.prepare import PrepareOptions, PrepareReport, prepare
 from safetrip_trainer.errors import DatasetError
@@ -185,8 +185,8 @@ def test_a_second_run_reuses_and_a_change_redoes_only_its_own(
     again = prepare(tree, tmp_path / "out", QUIET)
     assert again.reused == 18
     rasterized = []
-    real = units.rasterize
-    monkeypatch.setattr(units, "rasterize", lambda *args: rasterized.append(1) or real(*args))
+    real = polygon_frames.rasterize
+    monkeypatch.setattr(polygon_frames, "rasterize", lambda *args: rasterized.append(1) or real(*args))
     image = tree / "Polygon/Polygon_0002/frame_2_0.jpg"
     os.utime(image, ns=(1, 1))
     assert prepare(tree, tmp_path / "out", QUIET).reused == 16
@@ -207,7 +207,7 @@ def test_a_run_that_is_interrupted_is_incomplete_and_then_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree, calls = write_tree(tmp_path / "tree"), []
-    real = units.rasterize
+    real = polygon_frames.rasterize
 
     def interrupted(*args: object) -> np.ndarray:
         calls.append(1)
@@ -215,12 +215,12 @@ def test_a_run_that_is_interrupted_is_incomplete_and_then_goes_on(
             raise KeyboardInterrupt
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(units, "rasterize", interrupted)
+    monkeypatch.setattr(polygon_frames, "rasterize", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare(tree, tmp_path / "out", QUIET)
     with pytest.raises(DatasetError, match="is incomplete; run 'trainer prepare"):
         PreparedIndex.load(tmp_path / "out")
-    monkeypatch.setattr(units, "rasterize", real)
+    monkeypatch.setattr(polygon_frames, "rasterize", real)
     report = prepare(tree, tmp_path / "out", QUIET)
     assert report.reused >= 6
     assert len(report.index.samples) == 18

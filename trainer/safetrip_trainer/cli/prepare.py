@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from safetrip_trainer.cli.arguments import size
+
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
 HELP = "check a SafeTrip-Q tree, rasterise its polygons, split it by folder, count its classes"
@@ -13,6 +15,12 @@ examples:
   trainer prepare data/SafeTrip-Q --out data/prepared
   trainer prepare data/street --out data/street-prepared --val-folders 012,013,014
   trainer prepare data/SafeTrip-Q --out data/prepared --val-fraction 0.2 --seed 1 --json prepare.json
+  trainer prepare data/SafeTrip-Q --out data/prepared --cache-size 1024x1024
+  trainer prepare data/SafeTrip-Q --out data/prepared --cache s3://bucket/safetrip
+
+Training reads the cache: images at 1/2, 1/4 or 1/8 of their size where that still covers --cache-size, with
+their masks and depth, in WebDataset shards. 1920x1080 becomes 960x540 by default; 1024x1024 keeps every
+pixel (sharper in the strongest zoom, slower to read). docs/data.md tells more.
 
 A second call does only what has changed. What cannot be used is listed in PREPARED/problems.json.
 """
@@ -38,6 +46,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="draws the validation folders (0)")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
+    parser.add_argument(
+        "--cache-size",
+        type=size,
+        default=(512, 512),
+        metavar="HxW",
+        help="the cache's images are at least so large, unless their originals are smaller (512x512)",
+    )
+    parser.add_argument(
+        "--cache",
+        default=None,
+        metavar="PLACE",
+        help="where the cache goes: a folder or a URL such as s3://bucket/folder (default: PREPARED/cache)",
+    )
+    parser.add_argument("--no-cache", action="store_true", help="write none: training then reads the tree")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the figures to FILE")
 
 
@@ -47,7 +69,14 @@ def run(args: argparse.Namespace) -> int | None:
     from safetrip_trainer.data.prepare import PrepareOptions, prepare
     from safetrip_trainer.data.report import print_report, report_figures
 
-    options = PrepareOptions(args.val_folders, args.val_fraction, args.seed, args.workers)
+    options = PrepareOptions(
+        args.val_folders,
+        args.val_fraction,
+        args.seed,
+        args.workers,
+        cache_size=None if args.no_cache else args.cache_size,
+        cache=args.cache,
+    )
     report = prepare(args.data, args.out, options)
     print_report(report)
     if args.json is not None:

@@ -14,21 +14,10 @@ from torch import Tensor
 
 from safetrip_trainer.classes import IGNORE
 from safetrip_trainer.data.color import color_matrix
+from safetrip_trainer.data.planes import Planes
 from safetrip_trainer.model.preprocess import normalize, resize
 
-__all__ = ["NetInput", "Planes", "TrainingTransform", "Transform", "Window", "evaluation_transform"]
-
-
-class Planes(NamedTuple):
-    """A sample as it was read: `image` (H, W, 3) uint8 BGR; `labels` (h, w) uint8, 255 unlabelled, or None;
-    `depth` (h, w) float32 metres, NaN or 0 where there is no measurement, or None.
-
-    The planes show the same view, at whatever resolution each.
-    """
-
-    image: np.ndarray
-    labels: np.ndarray | None = None
-    depth: np.ndarray | None = None
+__all__ = ["NetInput", "TrainingTransform", "Transform", "Window", "evaluation_transform"]
 
 
 class NetInput(NamedTuple):

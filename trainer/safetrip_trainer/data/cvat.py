@@ -6,7 +6,6 @@ polygon or image is reported and left out; only a file that is no CVAT XML at al
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -141,18 +140,26 @@ def _z_order(element: Any) -> int:
 
 def parse_points(text: str, width: int, height: int) -> np.ndarray:
     """`"x,y;x,y;..."` -> (n, 2) float32; ValueError for < 3 points, non-numbers, NaN or far outside."""
-    pairs = [pair.split(",") for pair in text.split(";") if pair.strip()]
+    pairs = [pair for pair in text.split(";") if pair.strip()]
     if len(pairs) < 3:
         raise ValueError(f"{len(pairs)} point(s), a polygon needs 3")
-    values = []
-    for pair in pairs:
-        try:
-            x, y = (float(number) for number in pair)
-        except ValueError:
-            raise ValueError(f"point {','.join(pair)!r} is not 'x,y'") from None
-        if not (math.isfinite(x) and math.isfinite(y)):
-            raise ValueError(f"point {','.join(pair)!r} is not finite")
-        if not (abs(x - width / 2) <= _MAX_OUTSIDE * width and abs(y - height / 2) <= _MAX_OUTSIDE * height):
-            raise ValueError(f"point {','.join(pair)!r} lies far outside the {width}x{height} image")
-        values.append((x, y))
-    return np.array(values, dtype=np.float32)
+    points = np.array([_numbers(pair) for pair in pairs])
+    size = np.array([width, height])
+    for reason, bad in (
+        ("is not finite", ~np.isfinite(points).all(axis=1)),
+        (
+            f"lies far outside the {width}x{height} image",
+            ~(np.abs(points - size / 2) <= _MAX_OUTSIDE * size).all(axis=1),
+        ),
+    ):
+        if bad.any():
+            raise ValueError(f"point {pairs[int(bad.argmax())]!r} {reason}")
+    return points.astype(np.float32)
+
+
+def _numbers(pair: str) -> tuple[float, float]:
+    try:
+        x, y = map(float, pair.split(","))
+    except ValueError:
+        raise ValueError(f"point {pair!r} is not 'x,y'") from None
+    return x, y

@@ -12,11 +12,14 @@ import numpy as np
 
 from safetrip_trainer.classes import CLASS_NAMES
 from safetrip_trainer.data.augment import TrainingTransform, evaluation_transform
+from safetrip_trainer.data.cache import CacheSource
+from safetrip_trainer.data.cache.locate import find_cache, open_index
+from safetrip_trainer.data.cache.store import is_url
 from safetrip_trainer.data.dataset import SafetripDataset
 from safetrip_trainer.data.index import HEADER_FILE, PreparedIndex, Sample
 from safetrip_trainer.data.loader import SampleLoader
 from safetrip_trainer.data.sampler import BalancedBatchSampler, BalancedOrder, ShardSampler
-from safetrip_trainer.data.source import TreeSource
+from safetrip_trainer.data.source import PlaneSource, TreeSource
 from safetrip_trainer.data.statistics import total_pixels
 from safetrip_trainer.errors import DatasetError
 
@@ -31,7 +34,8 @@ class SafetripDataModule(L.LightningDataModule):
     """SafeTrip-Q for training and validation.
 
     Args:
-        root: what `trainer prepare` wrote, or a raw SafeTrip-Q tree, which is then prepared first.
+        root: what `trainer prepare` wrote (or the URL of its cache), or a raw SafeTrip-Q tree, which is then
+            prepared first.
         prepared: where a raw tree is prepared to; beside it, with `-prepared` added, by default.
         size: height and width of the net's input.
         batch_size: images a step and process.
@@ -46,7 +50,9 @@ class SafetripDataModule(L.LightningDataModule):
         min_confidence: depth below this confidence (0-255) is not trained on.
         val_min_confidence: the same for validation; 255 keeps measured pixels only.
         pseudo_confidence: a teacher's labels count above this confidence on samples with depth only.
-        reduced_decoding: decode large JPEGs at a reduced scale that still covers the net's input.
+        cache: where training reads from: `auto` takes the cache that `trainer prepare` wrote, else the tree;
+            `off` the tree; or a cache's folder or URL.
+        reduced_decoding: without a cache, decode large JPEGs at the smallest scale that covers the input.
         max_unreadable: so many samples may turn out unreadable; they are named and others take their place.
     """
 
@@ -66,12 +72,13 @@ class SafetripDataModule(L.LightningDataModule):
         min_confidence: int = 128,
         val_min_confidence: int = 255,
         pseudo_confidence: float | None = 0.7,
+        cache: str = "auto",
         reduced_decoding: bool = True,
         max_unreadable: int = 10,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.root = Path(root)
+        self.root = root
         self.prepared = Path(prepared) if prepared else None
         self.size = (size[0], size[1])
         self.batch_size = batch_size
@@ -85,32 +92,46 @@ class SafetripDataModule(L.LightningDataModule):
         self.min_confidence = min_confidence
         self.val_min_confidence = val_min_confidence
         self.pseudo_confidence = pseudo_confidence
+        self.cache = cache
         self.reduced_decoding = reduced_decoding
         self.max_unreadable = max_unreadable
         self._index: PreparedIndex | None = None
 
     @property
-    def prepared_folder(self) -> Path:
+    def prepared_folder(self) -> str | Path:
         """Where the prepared set is, or will be."""
-        if (self.root / HEADER_FILE).is_file():
+        if is_url(self.root) or (Path(self.root) / HEADER_FILE).is_file():
             return self.root
-        return self.prepared or self.root.with_name(self.root.name + "-prepared")
+        return self.prepared or Path(self.root).with_name(Path(self.root).name + "-prepared")
 
     @property
     def index(self) -> PreparedIndex:
         """The prepared set; `prepare_data` must have run where `root` is a raw tree."""
         if self._index is None:
-            self._index = PreparedIndex.load(self.prepared_folder)
+            self._index = open_index(self.prepared_folder)
         return self._index
 
     def prepare_data(self) -> None:
         """Prepares a raw tree; once, on one process of each node."""
         folder = self.prepared_folder
-        if not (folder / HEADER_FILE).is_file():
+        if not is_url(folder) and not (Path(folder) / HEADER_FILE).is_file():
             from safetrip_trainer.data.prepare import prepare
 
             logger.info("%s is a raw tree: preparing it to %s", self.root, folder)
             prepare(self.root, folder)
+
+    def _source(self) -> PlaneSource:
+        """What training reads: the cache, or the tree where there is none."""
+        found = find_cache(self.prepared_folder, self.index.header, self.cache)
+        if found is not None:
+            return CacheSource(self.index, *found)
+        if not self.index.has_tree:
+            raise DatasetError(f"{self.prepared_folder}: neither a cache nor the tree is here")
+        if self.cache == "auto":
+            logger.info("%s has no cache: reading full-size images, which takes longer", self.prepared_folder)
+        # The most zoomed window must still hold the net's input.
+        enough = (round(self.size[0] * self.zoom[1]), round(self.size[1] * self.zoom[1]))
+        return TreeSource(self.index, enough if self.reduced_decoding else None)
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
@@ -142,8 +163,6 @@ class SafetripDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> SampleLoader:
         samples = self._samples("train")
-        # The most zoomed window must still hold the net's input.
-        enough = (round(self.size[0] * self.zoom[1]), round(self.size[1] * self.zoom[1]))
         dataset = SafetripDataset(
             self.index,
             samples,
@@ -156,7 +175,7 @@ class SafetripDataModule(L.LightningDataModule):
             ),
             self.min_confidence,
             self.pseudo_confidence,
-            TreeSource(self.index, enough if self.reduced_decoding else None),
+            self._source(),
             unreadable="replace",
             tries=self.max_unreadable + 1,
         )
@@ -177,12 +196,15 @@ class SafetripDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> SampleLoader:
         samples = self._samples("val")
+        # At full size, as on the robot, wherever the full size is to be had.
+        source = TreeSource(self.index) if self.index.has_tree else self._source()
         dataset = SafetripDataset(
             self.index,
             samples,
             evaluation_transform(self.size),
             self.val_min_confidence,
             pseudo_confidence=None,
+            source=source,
             unreadable="blank",
         )
         return self._loader(

@@ -9,8 +9,9 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from safetrip_trainer.classes import IGNORE
-from safetrip_trainer.data.augment import Planes, Transform
+from safetrip_trainer.data.augment import Transform
 from safetrip_trainer.data.index import PreparedIndex, Sample
+from safetrip_trainer.data.planes import Planes
 from safetrip_trainer.data.sampler import Draw
 from safetrip_trainer.data.source import PlaneSource, TreeSource
 from safetrip_trainer.errors import DatasetError

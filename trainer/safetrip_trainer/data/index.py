@@ -19,12 +19,13 @@ import numpy as np
 from safetrip_trainer.classes import NUM_CLASSES
 from safetrip_trainer.data.files import read_bytes, read_json
 from safetrip_trainer.data.images import read_gray, read_image
+from safetrip_trainer.data.kitti import decode_depth
 from safetrip_trainer.data.stereo import disparity_to_depth
 from safetrip_trainer.errors import DatasetError
 
 __all__ = ["HEADER_FILE", "SCHEMA_VERSION", "SPLITS", "PreparedIndex", "Sample"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 HEADER_FILE = "prepared.json"
 SPLITS = ("train", "val")
 
@@ -33,10 +34,11 @@ SPLITS = ("train", "val")
 class Sample:
     """One frame and where its labels lie.
 
-    `id` "Surface/Surface_001/name"; `source` "surface", "polygon" or "depth"; `folder` "Surface/Surface_001";
-    `width`, `height` of the image in pixels; `image`, `disparity`, `confidence` relative to the tree, `mask`
-    relative to PREPARED; `baseline` in metres and `fx` in pixels of a depth sample; `pixels` counts the
-    mask's pixels per class id that occurs; `digest` is of the content of every input.
+    `id` "Surface/Surface_001/name"; `source` "surface", "polygon", "depth" or "kitti"; `folder`
+    "Surface/Surface_001"; `width`, `height` of the image in pixels; `image`, `disparity`, `confidence` and
+    `depth` relative to the tree, `mask` relative to PREPARED; `baseline` in metres and `fx` in pixels where
+    there is a disparity; `pixels` counts the mask's pixels per class id that occurs; `digest` is of the
+    content of every input.
     """
 
     id: str
@@ -53,6 +55,18 @@ class Sample:
     baseline: float | None = None
     fx: float | None = None
     pixels: Mapping[int, int] | None = None
+    depth: str | None = None
+
+    @property
+    def depth_file(self) -> str | None:
+        """The 16-bit file that holds its depth or disparity."""
+        return self.depth or self.disparity
+
+    def to_metres(self, stored: np.ndarray) -> np.ndarray:
+        """(H, W) uint16 as in `depth_file` to (H, W) float32 metres, NaN unknown."""
+        if self.baseline is None or self.fx is None:
+            return decode_depth(stored)
+        return disparity_to_depth(stored, self.baseline, self.fx)
 
     def to_json(self) -> dict[str, Any]:
         """Without the fields that are None."""
@@ -87,12 +101,15 @@ class PreparedIndex:
 
     @classmethod
     def load(
-        cls, prepared: str | os.PathLike[str], root: str | os.PathLike[str] | None = None
+        cls,
+        prepared: str | os.PathLike[str],
+        root: str | os.PathLike[str] | None = None,
+        need_tree: bool = True,
     ) -> PreparedIndex:
         """Open PREPARED; `root` where the tree has moved.
 
         Raises DatasetError where PREPARED is absent, incomplete, damaged or newer than this version, or the
-        tree is gone.
+        tree is gone (which `need_tree=False` allows: a cache may have all that is needed).
         """
         folder = Path(prepared)
         header = _read_header(folder)
@@ -105,8 +122,18 @@ class PreparedIndex:
             raise DatasetError(
                 f"{folder}: {weights.size} class weights, {NUM_CLASSES} expected; prepare it again"
             )
-        tree = _find_root(folder, header, None if root is None else Path(root), samples)
+        try:
+            tree = _find_root(folder, header, None if root is None else Path(root), samples)
+        except DatasetError:
+            if need_tree:
+                raise
+            tree = Path(header["root"])
         return cls(tree, folder, samples, weights, str(header["data_hash"]), header)
+
+    @property
+    def has_tree(self) -> bool:
+        """Whether the tree's files can be read here."""
+        return bool(self.samples) and (self.root / self.samples[0].image).exists()
 
     @cached_property
     def _by_split(self) -> dict[str, list[Sample]]:
@@ -132,12 +159,13 @@ class PreparedIndex:
         return None if sample.mask is None else read_gray(self.prepared / sample.mask)
 
     def load_depth(self, sample: Sample, min_confidence: int = 1) -> np.ndarray | None:
-        """(H, W) float32 metres, NaN where unknown or less certain; None for a sample without stereo."""
-        if sample.disparity is None or sample.baseline is None or sample.fx is None:
+        """(H, W) float32 metres, NaN where unknown or less certain; None for a sample without depth."""
+        if sample.depth_file is None:
             return None
-        disparity = read_gray(self.root / sample.disparity, np.uint16)
-        confidence = None if sample.confidence is None else read_gray(self.root / sample.confidence)
-        return disparity_to_depth(disparity, sample.baseline, sample.fx, confidence, min_confidence)
+        depth = sample.to_metres(read_gray(self.root / sample.depth_file, np.uint16))
+        if sample.confidence is not None:
+            depth[read_gray(self.root / sample.confidence) < min_confidence] = np.nan
+        return depth
 
     def pseudo_paths(self, sample: Sample) -> tuple[Path, Path]:
         """Where a teacher's labels and confidence (8-bit PNG both) of this sample belong."""

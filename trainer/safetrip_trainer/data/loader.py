@@ -54,7 +54,6 @@ def keep_memory(worker: int = 0) -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         mallopt(_M_TRIM_THRESHOLD, 1 << 30)
-    cv2.setNumThreads(1)
 
 
 class SampleLoader(DataLoader[dict[str, Any]]):
@@ -77,6 +76,8 @@ class SampleLoader(DataLoader[dict[str, Any]]):
             # Its own: the seed drawn for the workers at each epoch's start must not move the model's numbers.
             generator=torch.Generator(),
         )
+        # Before workers are forked: they would wait for OpenCV's threads, which are not copied.
+        cv2.setNumThreads(0)
         super().__init__(dataset, **options)
         self._max_unreadable = max_unreadable
         self._unreadable: set[str] = set()

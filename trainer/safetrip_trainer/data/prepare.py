@@ -17,6 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from safetrip_trainer.classes import CLASS_NAMES, COLORS, IGNORE, class_kind, color_map
+from safetrip_trainer.data.cache import CacheManifest, CacheSpec, Shard
+from safetrip_trainer.data.cache.locate import CACHE_FOLDER, named_cache
+from safetrip_trainer.data.cache.publish import publish, remove_stale_shards
 from safetrip_trainer.data.files import write_atomic, write_json
 from safetrip_trainer.data.index import HEADER_FILE, SCHEMA_VERSION, PreparedIndex, Sample
 from safetrip_trainer.data.parallel import map_processes
@@ -24,7 +27,8 @@ from safetrip_trainer.data.problems import Problem
 from safetrip_trainer.data.splits import split_by_fraction, split_by_name
 from safetrip_trainer.data.statistics import class_weights, total_pixels
 from safetrip_trainer.data.tree import Tree, scan_tree
-from safetrip_trainer.data.units import Unit, UnitResult, make_units, run_unit
+from safetrip_trainer.data.unit import Unit, UnitResult
+from safetrip_trainer.data.units import make_units, run_unit
 from safetrip_trainer.errors import DatasetError
 
 __all__ = ["PrepareOptions", "PrepareReport", "prepare"]
@@ -37,7 +41,8 @@ COLORS_FILE = f"cmap_safetrip_{len(CLASS_NAMES)}.npy"
 class PrepareOptions:
     """`val_folders` names them; without, `val_fraction` of each source's folders, drawn by `seed`.
 
-    `workers` processes (None: one per core).
+    `workers` processes (None: one per core). `cache_size`: (h, w) that the training cache's images at least
+    have; None writes no cache. `cache` is its path or URL; PREPARED/cache where there is none.
     """
 
     val_folders: tuple[str, ...] = ()
@@ -45,6 +50,14 @@ class PrepareOptions:
     seed: int = 0
     workers: int | None = None
     progress: bool = True
+    cache_size: tuple[int, int] | None = (512, 512)
+    cache: str | None = None
+
+    def spec(self, prepared: Path) -> CacheSpec | None:
+        """Of the cache to write for `prepared`."""
+        if self.cache_size is None:
+            return None
+        return CacheSpec(self.cache or str(prepared.absolute() / CACHE_FOLDER), self.cache_size)
 
 
 @dataclass(frozen=True)
@@ -74,8 +87,10 @@ def prepare(
     tree = scan_tree(Path(root))
     prepared = Path(out)
     _check_out(prepared)
-    units = make_units(tree.root.absolute(), prepared.absolute(), tree.folders)
+    spec = options.spec(prepared)
+    units = make_units(tree.root.absolute(), prepared.absolute(), tree.folders, spec)
     samples: list[Sample] = []
+    shards: list[Shard] = []
     problems = list(tree.problems)
     dropped: Counter[str] = Counter()
     reused = 0
@@ -84,12 +99,13 @@ def prepare(
         problems += result.problems
         dropped += result.dropped
         reused += len(result.samples) if result.reused else 0
+        shards += [result.shard] if result.shard is not None else []
     problems = sorted(set(problems))
     if not samples:
         first = f"; first of {len(problems)}: {problems[0]}" if problems else ""
         raise DatasetError(f"{root}: nothing usable in it{first}")
     samples, notes = _split(tree, samples, options)
-    _write(tree, prepared, samples, problems, dropped, notes, options)
+    _write(tree, prepared, samples, problems, dropped, notes, shards, options)
     return PrepareReport(
         PreparedIndex.load(prepared, tree.root), tuple(problems), dropped, tuple(notes), reused
     )
@@ -135,6 +151,7 @@ def _write(
     problems: Sequence[Problem],
     dropped: Counter[str],
     notes: Sequence[str],
+    shards: Sequence[Shard],
     options: PrepareOptions,
 ) -> None:
     """All files, the header last: it is what makes PREPARED complete."""
@@ -155,7 +172,9 @@ def _write(
         },
     )
     root = tree.root.resolve()
-    header = {
+    spec = options.spec(prepared)
+    before = named_cache(prepared)
+    header: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "root": str(root),
         "root_relative": os.path.relpath(root, prepared.resolve()),
@@ -170,8 +189,12 @@ def _write(
             "by": "name" if options.val_folders else f"fraction {options.val_fraction}, seed {options.seed}",
         },
     }
+    if spec is not None:
+        manifest = CacheManifest(spec.min_size, header["data_hash"], tuple(shards))
+        header["cache"] = publish(manifest, spec, header, prepared / index_name)
     write_json(prepared / HEADER_FILE, header)
     _remove_stale(prepared, index_name, {sample.mask for sample in samples})
+    remove_stale_shards(prepared, before)
 
 
 def _data_hash(samples: Iterable[Sample]) -> str:

@@ -25,14 +25,18 @@ def report_figures(report: PrepareReport) -> dict[str, Any]:
     index = report.index
     counts = Counter((sample.source, sample.split) for sample in index.samples)
     folders = {(sample.source, sample.split, sample.folder) for sample in index.samples}
+    # KITTI is no part of SafeTrip-Q: it has a row where the tree has some.
+    sources = [
+        source for source in SOURCES if source != "kitti" or any(counts[source, name] for name in SPLITS)
+    ]
     pixels = {name: total_pixels(sample.pixels or {} for sample in index.split(name)) for name in SPLITS}
     return {
-        "samples": {source: {split: counts[source, split] for split in SPLITS} for source in SOURCES},
+        "samples": {source: {split: counts[source, split] for split in SPLITS} for source in sources},
         "folders": {
             source: {
                 split: sorted(item[2] for item in folders if item[:2] == (source, split)) for split in SPLITS
             }
-            for source in SOURCES
+            for source in sources
         },
         "classes": {
             name: {
@@ -69,7 +73,7 @@ def _samples_table(figures: dict[str, Any]) -> Table:
     table = Table("source", title="samples (folders)")
     for split in SPLITS:
         table.add_column(split, justify="right")
-    for source in SOURCES:
+    for source in figures["samples"]:
         cells = (
             f"{figures['samples'][source][name]} ({len(figures['folders'][source][name])})" for name in SPLITS
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from safetrip_trainer.data.augment import Planes
 from safetrip_trainer.data.index import PreparedIndex, Sample
+from safetrip_trainer.data.planes import Planes
 
 __all__ = ["PlaneSource", "TreeSource"]
 

@@ -6,7 +6,8 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from safetrip_trainer.data.tree import Folder, folder_number
+from safetrip_trainer.data.folder import Folder
+from safetrip_trainer.data.tree import folder_number
 from safetrip_trainer.errors import DatasetError
 
 __all__ = ["split_by_fraction", "split_by_name"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import cv2
 import numpy as np
 
 from safetrip_trainer.classes import NUM_CLASSES
@@ -15,7 +16,11 @@ _ENET_C = 1.02
 
 def count_pixels(mask: np.ndarray) -> dict[int, int]:
     """Class id -> pixels, of the classes that occur in an (H, W) uint8 mask; 255 is not counted."""
-    counts = np.bincount(mask.ravel(), minlength=256)[:NUM_CLASSES]
+    # OpenCV counts a byte image four times as fast; its float32 counts are exact up to 2^24.
+    if mask.size < 1 << 24:
+        counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()[:NUM_CLASSES]
+    else:
+        counts = np.bincount(mask.ravel(), minlength=256)[:NUM_CLASSES]
     return {int(index): int(counts[index]) for index in np.flatnonzero(counts)}
 
 

@@ -7,35 +7,18 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetrip_trainer.data.folder import Folder, list_folder
+from safetrip_trainer.data.kitti_tree import scan_kitti
 from safetrip_trainer.data.problems import Problem
 from safetrip_trainer.errors import DatasetError
 
-__all__ = ["SOURCES", "Folder", "Tree", "folder_number", "scan_tree"]
+__all__ = ["SOURCES", "Tree", "folder_number", "scan_tree"]
 
-SOURCES = {"surface": "Surface", "polygon": "Polygon", "depth": "Depth"}
+SOURCES = {"surface": "Surface", "polygon": "Polygon", "depth": "Depth", "kitti": "Kitti"}
 """Source -> the tree's top folder that holds it."""
 
 _IMAGES = (".jpg", ".jpeg", ".png")
 _LEFT = "_L.png"
-
-
-@dataclass(frozen=True)
-class Folder:
-    """One walk. `path` is relative to the tree ("Surface/Surface_001").
-
-    `names`: image file names of a surface or polygon folder, stems of a depth folder's samples; `metadata`:
-    its XML files, or its .conf.
-    """
-
-    source: str
-    path: str
-    names: tuple[str, ...]
-    metadata: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """The folder's own name, as `--val-folders` takes it."""
-        return self.path.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -68,29 +51,21 @@ def scan_tree(root: Path) -> Tree:
     folders: list[Folder] = []
     problems: list[Problem] = []
     for source, top in present.items():
-        entries = _entries(root / top)
+        entries = list_folder(root / top)
         if not any(entry.is_dir() for entry in entries):
             problems.append(Problem(top, "holds no folder"))
+        if source == "kitti":
+            folders += scan_kitti(root, top, problems)
+            continue
         for entry in entries:
             if not entry.is_dir():
                 problems.append(Problem(f"{top}/{entry.name}", "a file beside the folders; left out"))
                 continue
             scan = _scan_depth if source == "depth" else _scan_annotated
-            folder = scan(source, f"{top}/{entry.name}", _entries(Path(entry.path)), problems)
+            folder = scan(source, f"{top}/{entry.name}", list_folder(Path(entry.path)), problems)
             if folder is not None:
                 folders.append(folder)
     return Tree(root, tuple(folders), tuple(problems))
-
-
-def _entries(path: Path) -> list[os.DirEntry[str]]:
-    """Visible entries by name; hidden ones (.DS_Store and the like) are nobody's data."""
-    try:
-        with os.scandir(path) as entries:
-            return sorted(
-                (entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name
-            )
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be listed: {error.strerror or error}") from error
 
 
 def _scan_annotated(

@@ -1,0 +1,75 @@
+"""Finding a prepared set and its cache: on disk, or on an object store alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetrip_trainer.data.cache.manifest import CacheManifest
+from safetrip_trainer.data.cache.store import Store, is_url
+from safetrip_trainer.data.files import read_json
+from safetrip_trainer.data.index import HEADER_FILE, PreparedIndex
+from safetrip_trainer.errors import DatasetError
+
+__all__ = ["CACHE_FOLDER", "find_cache", "named_cache", "open_index"]
+
+CACHE_FOLDER = "cache"
+"""Of a cache that lies in PREPARED itself."""
+
+
+def open_index(place: str | os.PathLike[str]) -> PreparedIndex:
+    """PREPARED, or a cache's own folder or URL; the tree need not be there.
+
+    A URL's header and index are copied to the local mirror. Raises DatasetError as `PreparedIndex.load` does.
+    """
+    if not is_url(place):
+        return PreparedIndex.load(place, need_tree=False)
+    store = Store(place)
+    header = read_json(store.refresh(HEADER_FILE))
+    store.read(str(header["index"]))
+    return PreparedIndex.load(store.folder, need_tree=False)
+
+
+def find_cache(
+    prepared: str | os.PathLike[str], header: Mapping[str, Any], wish: str = "auto"
+) -> tuple[Store, CacheManifest] | None:
+    """The cache to train from, None where there is none to be had (or `wish` is "off").
+
+    Args:
+        prepared: where the index was opened: a folder or URL.
+        header: the index's header.
+        wish: "auto" takes the one that the header names; "off"; or a cache's folder or URL.
+    """
+    if wish == "off":
+        return None
+    if wish != "auto":
+        store = Store(wish)
+        header = read_json(store.refresh(HEADER_FILE))
+        return store, CacheManifest.read(store, _entry(wish, header)["manifest"])
+    if not header.get("cache"):
+        return None
+    entry = _entry(prepared, header)
+    # A cache's own header may be read by another name than it was written to (s3:// by https://).
+    store = Store(prepared) if is_url(prepared) else Store(os.path.join(prepared, entry["place"]))
+    if not store.remote and not (store.folder / entry["manifest"]).exists():
+        return None
+    return store, CacheManifest.read(store, entry["manifest"])
+
+
+def named_cache(prepared: Path) -> tuple[Store, CacheManifest] | None:
+    """What PREPARED's header names, be it usable; None where that cannot be told."""
+    try:
+        return find_cache(prepared, read_json(prepared / HEADER_FILE))
+    except DatasetError:
+        return None
+
+
+def _entry(place: object, header: Mapping[str, Any]) -> Mapping[str, str]:
+    entry = header.get("cache")
+    if not isinstance(entry, dict) or not {"place", "manifest"} <= set(entry):
+        raise DatasetError(
+            f"{place}: no cache there; run 'trainer prepare DATA --out PREPARED --cache {place}'"
+        )
+    return entry

@@ -1,0 +1,21 @@
+"""A sample as it was read, before anything random happens to it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Planes"]
+
+
+class Planes(NamedTuple):
+    """A sample as it was read: `image` (H, W, 3) uint8 BGR; `labels` (h, w) uint8, 255 unlabelled, or None;
+    `depth` (h, w) float32 metres, NaN or 0 where there is no measurement, or None.
+
+    The planes show the same view, at whatever resolution each.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray | None = None
+    depth: np.ndarray | None = None
