@@ -25,6 +25,7 @@ _VERBS: dict[str, str] = {
     "validate": "validate a checkpoint (Lightning's CLI)",
     "test": "test a checkpoint (Lightning's CLI)",
     "predict": "predict with a checkpoint (Lightning's CLI)",
+    "model-size": "multiply-adds and parameters by width, decoder and input size",
     "replay": "compute a step again whose loss was no number",
     "pseudo-label": "let the teacher label the samples that have depth only",
     "evaluate": "accuracy of a checkpoint or a bundle",
