@@ -60,10 +60,9 @@ def test_geometry_is_shared_and_depth_is_divided_by_the_zoom(seed: int) -> None:
     assert float(column.max() - column.min()) == pytest.approx(39, abs=1.5)
 
 
-@pytest.mark.parametrize("hole", [0.0, np.nan, np.inf])
-def test_depth_holes_stay_holes(hole: float) -> None:
+def test_depth_holes_stay_holes() -> None:
     planes = _scene()
-    planes.depth[:, 40:] = hole
+    planes.depth[:, 40:] = 0.0
     depth = evaluation_transform((30, 40))(planes, _rng()).depth
     assert bool((depth[:, 20:] == 0).all())
     assert float(depth[:, :20].min()) >= 1.0

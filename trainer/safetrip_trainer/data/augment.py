@@ -137,7 +137,7 @@ class TrainingTransform:
     def _to_input(self, image: np.ndarray, rng: np.random.Generator) -> Tensor:
         """(h, w, 3) float32 BGR in 0..255 to (3, h, w) normalised RGB."""
         if self.jitter > 0:
-            matrix = color_matrix(np.array(cv2.mean(image)[2::-1]), self.jitter, rng)
+            matrix = color_matrix(np.array(cv2.mean(image[::4, ::4])[2::-1]), self.jitter, rng)
             # Rows and columns of the first three turned round: the map is of RGB, the image BGR.
             image = cv2.transform(image, matrix[::-1, [2, 1, 0, 3]])
             np.clip(image, 0.0, 255.0, out=image)
@@ -166,7 +166,6 @@ def _targets(planes: Planes, window: Window, size: tuple[int, int]) -> tuple[np.
         labels = _resized(window.cut(planes.labels), size, cv2.INTER_NEAREST_EXACT)
     if planes.depth is not None:
         depth = _resized(window.cut(planes.depth), size, cv2.INTER_NEAREST_EXACT) / np.float32(window.zoom)
-        np.nan_to_num(depth, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     return labels, depth
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -32,7 +33,13 @@ def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise DatasetError(f"{path}: cannot be written: {error.strerror or error}{_advice(error)}") from error
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "; free some space there, or choose another folder: what was finished is kept"
+    return ""
 
 
 def write_json(path: Path, value: Any) -> None:

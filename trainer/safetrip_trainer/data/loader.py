@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from safetrip_trainer.data.sampler import BalancedBatchSampler
@@ -32,13 +33,12 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     unreadable = [message for item in items for message in item["unreadable"]]
     if any("image" not in item for item in items):
         return {"unreadable": unreadable}
-    batch: dict[str, Any] = default_collate(
-        [{key: item[key] for key in item if key not in ("image", "name", "unreadable")} for item in items]
-    )
-    rows = torch.stack([item["image"].permute(1, 2, 0) for item in items])
+    # default_collate stacks into memory that a worker shares with the trainer: no second copy.
+    rows: Tensor = default_collate([item["image"].permute(1, 2, 0) for item in items])
     return {
         "image": rows.permute(0, 3, 1, 2),
-        **batch,
+        "labels": default_collate([item["labels"] for item in items]),
+        "depth": default_collate([item["depth"] for item in items]),
         "name": [item["name"] for item in items],
         "unreadable": unreadable,
     }

@@ -11,7 +11,7 @@ __all__ = ["Planes"]
 
 class Planes(NamedTuple):
     """A sample as it was read: `image` (H, W, 3) uint8 BGR; `labels` (h, w) uint8, 255 unlabelled, or None;
-    `depth` (h, w) float32 metres, NaN or 0 where there is no measurement, or None.
+    `depth` (h, w) float32 metres, 0 where there is no measurement, or None.
 
     The planes show the same view, at whatever resolution each.
     """

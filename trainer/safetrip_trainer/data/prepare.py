@@ -20,6 +20,7 @@ from safetrip_trainer.classes import CLASS_NAMES, COLORS, IGNORE, class_kind, co
 from safetrip_trainer.data.cache import CacheManifest, CacheSpec, Shard
 from safetrip_trainer.data.cache.locate import CACHE_FOLDER, named_cache
 from safetrip_trainer.data.cache.publish import publish, remove_stale_shards
+from safetrip_trainer.data.cache.store import is_url
 from safetrip_trainer.data.files import write_atomic, write_json
 from safetrip_trainer.data.index import HEADER_FILE, SCHEMA_VERSION, PreparedIndex, Sample
 from safetrip_trainer.data.parallel import map_processes
@@ -57,7 +58,8 @@ class PrepareOptions:
         """Of the cache to write for `prepared`."""
         if self.cache_size is None:
             return None
-        return CacheSpec(self.cache or str(prepared.absolute() / CACHE_FOLDER), self.cache_size)
+        place = (self.cache or str(prepared / CACHE_FOLDER)).removeprefix("file://")
+        return CacheSpec(place if is_url(place) else str(Path(place).absolute()), self.cache_size)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+
 from safetrip_trainer.data.index import PreparedIndex, Sample
 from safetrip_trainer.data.planes import Planes
 
@@ -14,7 +16,7 @@ class PlaneSource(Protocol):
     """Reads a sample: what it has of image, labels and depth."""
 
     def read(self, sample: Sample, min_confidence: int) -> Planes:
-        """Depth less certain than `min_confidence` (0-255) is NaN. DatasetError names the file at fault."""
+        """Depth less certain than `min_confidence` (0-255) is 0. DatasetError names the file at fault."""
         ...
 
 
@@ -31,8 +33,9 @@ class TreeSource:
         self.decode_size = decode_size
 
     def read(self, sample: Sample, min_confidence: int) -> Planes:
+        depth = self.index.load_depth(sample, min_confidence)
         return Planes(
             self.index.load_image(sample, min_size=self.decode_size),
             self.index.load_mask(sample),
-            self.index.load_depth(sample, min_confidence),
+            None if depth is None else np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0),
         )

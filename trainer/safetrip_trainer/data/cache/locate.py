@@ -45,17 +45,26 @@ def find_cache(
     if wish == "off":
         return None
     if wish != "auto":
-        store = Store(wish)
-        header = read_json(store.refresh(HEADER_FILE))
-        return store, CacheManifest.read(store, _entry(wish, header)["manifest"])
-    if not header.get("cache"):
+        found = find_cache(wish, read_json(Store(wish).refresh(HEADER_FILE)))
+        if found is None:
+            raise DatasetError(f"{wish}: no cache there; make it by 'trainer prepare ... --cache {wish}'")
+        return found
+    entry = header.get("cache")
+    if not entry:
         return None
-    entry = _entry(prepared, header)
-    # A cache's own header may be read by another name than it was written to (s3:// by https://).
-    store = Store(prepared) if is_url(prepared) else Store(os.path.join(prepared, entry["place"]))
+    store = _store(prepared, entry)
     if not store.remote and not (store.folder / entry["manifest"]).exists():
         return None
     return store, CacheManifest.read(store, entry["manifest"])
+
+
+def _store(prepared: str | os.PathLike[str], entry: Mapping[str, str]) -> Store:
+    """Where the header was found, be it PREPARED or the cache itself, comes before what it says: either may
+    have moved, or be read by another name than it was written to (s3:// by https://).
+    """
+    if is_url(prepared) or (Path(prepared) / entry["manifest"]).is_file():
+        return Store(prepared)
+    return Store(entry["place"] if is_url(entry["place"]) else Path(prepared) / entry["place"])
 
 
 def named_cache(prepared: Path) -> tuple[Store, CacheManifest] | None:
@@ -64,12 +73,3 @@ def named_cache(prepared: Path) -> tuple[Store, CacheManifest] | None:
         return find_cache(prepared, read_json(prepared / HEADER_FILE))
     except DatasetError:
         return None
-
-
-def _entry(place: object, header: Mapping[str, Any]) -> Mapping[str, str]:
-    entry = header.get("cache")
-    if not isinstance(entry, dict) or not {"place", "manifest"} <= set(entry):
-        raise DatasetError(
-            f"{place}: no cache there; run 'trainer prepare DATA --out PREPARED --cache {place}'"
-        )
-    return entry

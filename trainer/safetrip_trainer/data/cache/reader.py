@@ -8,7 +8,7 @@ from safetrip_trainer.data.cache.manifest import CacheManifest
 from safetrip_trainer.data.cache.store import Store
 from safetrip_trainer.data.images import decode_gray, decode_image
 from safetrip_trainer.data.index import PreparedIndex, Sample
-from safetrip_trainer.data.kitti import decode_depth
+from safetrip_trainer.data.kitti import DEPTH_SCALE
 from safetrip_trainer.data.planes import Planes
 from safetrip_trainer.errors import DatasetError
 
@@ -54,7 +54,8 @@ class CacheSource:
         mask = decode_gray(parts["mask"], name) if "mask" in parts else None
         depth = None
         if "depth" in parts:
-            depth = decode_depth(decode_gray(parts["depth"], name, np.uint16))
+            # The decoding of `kitti.decode_depth`, but for 0 staying 0.
+            depth = decode_gray(parts["depth"], name, np.uint16) * np.float32(1.0 / DEPTH_SCALE)
             if "confidence" in parts:
-                depth[decode_gray(parts["confidence"], name) < min_confidence] = np.nan
+                depth *= decode_gray(parts["confidence"], name) >= min_confidence
         return Planes(decode_image(parts["image"], name), mask, depth)

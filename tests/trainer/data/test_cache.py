@@ -1,0 +1,287 @@
+"""The training cache: the same samples as the tree's, whatever happens while it is written."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from safetrip_trainer.data.cache import CacheSource
+from safetrip_trainer.data.cache.locate import find_cache, open_index
+from safetrip_trainer.data.datamodule import SafetripDataModule
+from safetrip_trainer.data.index import PreparedIndex
+from safetrip_trainer.data.kitti import decode_depth, encode_depth
+from safetrip_trainer.data.prepare import PrepareOptions, prepare
+from safetrip_trainer.data.source import TreeSource
+from safetrip_trainer.errors import DatasetError
+from tests.trainer.data.small_tree import write_tree
+
+QUIET = PrepareOptions(workers=1, progress=False)
+SMALL = PrepareOptions(workers=1, progress=False, cache_size=(16, 16))
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tree and what was prepared of it: images of 48x32, the cache's 24x16."""
+    folder = tmp_path_factory.mktemp("cache")
+    prepare(write_tree(folder / "tree"), folder / "out", SMALL)
+    return folder
+
+
+@pytest.fixture
+def tree(original: Path, tmp_path: Path) -> Path:
+    """A copy's tree, to be changed; file times as they were, so that nothing counts as changed."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "tree"
+
+
+def _source(prepared: Path, wish: str = "auto") -> CacheSource:
+    index = open_index(prepared)
+    found = find_cache(prepared, index.header, wish)
+    assert found is not None
+    return CacheSource(index, *found)
+
+
+def _shards(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.tar")}
+
+
+def test_the_cache_holds_what_the_tree_holds_at_half_the_scale(original: Path) -> None:
+    index = PreparedIndex.load(original / "out")
+    cache, tree = _source(original / "out"), TreeSource(index)
+    for sample in index.samples:
+        small, full = cache.read(sample, 255), tree.read(sample, 255)
+        assert small.image.shape == (16, 24, 3)
+        for reduced, whole in ((small.labels, full.labels), (small.depth, full.depth)):
+            assert (reduced is None) == (whole is None)
+            if reduced is not None:
+                expected = cv2.resize(whole, (24, 16), interpolation=cv2.INTER_NEAREST_EXACT)
+                np.testing.assert_allclose(reduced, expected, atol=1 / 512)
+        everything = cache.read(sample, 0)
+        assert (everything.depth is None) or (everything.depth > 0).sum() > (small.depth > 0).sum()
+
+
+def test_an_image_that_stays_as_large_keeps_its_bytes(original: Path, tmp_path: Path) -> None:
+    index = prepare(original / "tree", tmp_path / "out", QUIET).index
+    (shard,) = (tmp_path / "out/cache").rglob("Surface_001/*.tar")
+    with tarfile.open(shard) as tar:
+        stored = tar.extractfile("0000.jpg").read()
+    assert stored == (original / "tree" / index.split("all")[12].image).read_bytes()
+
+
+def test_a_shard_is_webdatasets(original: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    shards = sorted(str(path) for path in (original / "out/cache").rglob("*.tar"))
+    samples = list(webdataset.WebDataset(shards, shardshuffle=False, empty_check=False))
+    ids = [json.loads(sample["json"])["id"] for sample in samples]
+    assert sorted(ids) == [sample.id for sample in PreparedIndex.load(original / "out").samples]
+    assert {key for sample in samples for key in sample if not key.startswith("__")} == {
+        "jpg", "json", "mask.png", "depth.png", "confidence.png",
+    }  # fmt: skip
+
+
+def test_the_bytes_do_not_depend_on_time_place_or_workers(original: Path, tree: Path, tmp_path: Path) -> None:
+    for image in tree.rglob("*.jpg"):
+        os.utime(image, ns=(1, 1))
+    options = PrepareOptions(workers=2, progress=False, cache_size=(16, 16))
+    prepare(tree, tmp_path / "other", options)
+    assert _shards(tmp_path / "other/cache") == _shards(original / "out/cache")
+
+
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(original: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from safetrip_trainer.data import units\n"
+        "from safetrip_trainer.data.prepare import PrepareOptions, prepare\n"
+        "save = units._save\n"
+        "def slow(*args):\n"
+        "    save(*args); print('unit', flush=True); time.sleep(0.5)\n"
+        "units._save = slow\n"
+        "prepare(sys.argv[1], sys.argv[2], PrepareOptions(workers=1, progress=False, cache_size=(16, 16)))\n"
+    )
+    words = [sys.executable, "-c", code, str(original / "tree"), str(tmp_path / "out")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        for _ in range(4):
+            assert process.stdout is not None
+            assert process.stdout.readline() == "unit\n"
+        process.send_signal(signal.SIGKILL)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/cache").rglob("*.tar")}
+    assert len(before) == 4
+    with pytest.raises(DatasetError, match="is incomplete"):
+        PreparedIndex.load(tmp_path / "out")
+
+    report = prepare(original / "tree", tmp_path / "out", SMALL)
+    assert report.reused == 8
+    assert _shards(tmp_path / "out/cache") == _shards(original / "out/cache")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert report.index.data_hash == PreparedIndex.load(original / "out").data_hash
+
+
+def test_added_changed_and_removed_folders_touch_their_own_shards_only(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    before = _shards(out / "cache")
+    shutil.copytree(tree / "Surface/Surface_001", tree / "Surface/Surface_004")
+    shutil.rmtree(tree / "Polygon/Polygon_0002")
+    xml = tree / "Surface/Surface_002/Surface_002.xml"
+    xml.write_text(xml.read_text().replace("20,20", "24,24"))
+    report = prepare(tree, out, SMALL)
+    after = _shards(out / "cache")
+    changed = {name.split("/")[2] for name in set(before) ^ set(after)}
+    assert changed == {"Surface_004", "Polygon_0002", "Surface_002"}
+    assert report.reused == 14
+    assert len(list((out / "cache").glob("cache-*.json"))) == 1
+    source = _source(out)
+    for sample in report.index.samples:
+        source.read(sample, 1)
+
+
+def test_a_full_disk_is_one_error_and_the_cache_before_stays(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    before = _shards(out / "cache")
+    xml = tree / "Surface/Surface_002/Surface_002.xml"
+    xml.write_text(xml.read_text().replace("20,20", "24,24"))
+    code = (
+        "import resource, signal, sys\n"
+        "from safetrip_trainer.cli import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"  # the file system takes no more
+        "sys.exit(main(['prepare', sys.argv[1], '--out', sys.argv[2], '--workers', '1',"
+        " '--cache-size', '16x16']))\n"
+    )
+    words = [sys.executable, "-c", code, str(tree), str(out)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert "cannot be written" in last
+    assert str(out) in last
+    assert "free some space" in last
+    assert _shards(out / "cache") == before
+    _source(out)
+
+
+def test_a_cache_of_other_data_is_refused(tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(tmp_path / "out", tmp_path / "old")
+    shutil.rmtree(tree / "Depth/Depth_003")
+    prepare(tree, tmp_path / "out", SMALL)
+    shutil.rmtree(tmp_path / "old/.units")
+    with pytest.raises(DatasetError, match="before the data last changed; run 'trainer prepare' again"):
+        _source(tmp_path / "out", str(tmp_path / "old"))
+    header = json.loads((tmp_path / "out/prepared.json").read_text())
+    header["data_hash"] = "0" * 64
+    (tmp_path / "out/prepared.json").write_text(json.dumps(header))
+    module = SafetripDataModule(str(tmp_path / "out"), size=(16, 24), batch_size=3, num_workers=0)
+    module.setup("fit")
+    with pytest.raises(DatasetError, match="before the data last changed"):
+        module.train_dataloader()
+
+
+def test_without_a_cache_the_tree_is_read_and_that_is_said(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepare(tree, tmp_path / "out", PrepareOptions(workers=1, progress=False, cache_size=None))
+    assert not _shards(tmp_path / "out")
+    module = SafetripDataModule(str(tmp_path / "out"), size=(16, 24), batch_size=3, num_workers=0)
+    module.setup("fit")
+    with caplog.at_level("INFO"):
+        batch = next(iter(module.train_dataloader()))
+    assert batch["image"].shape == (3, 3, 16, 24)
+    (record,) = [record for record in caplog.records if "no cache" in record.getMessage()]
+    assert "\n" not in record.getMessage()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A web server on a folder `served`, as an object store answers to reads."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    (tmp_path / "served").mkdir()
+    handler = functools.partial(Quiet, directory=str(tmp_path / "served"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_address[1]}/cache"
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_starts_from_a_url_alone(
+    tree: Path, tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setenv("SAFETRIP_CACHE", str(tmp_path / "mirror"))
+    served = tmp_path / "served/cache"
+    options = PrepareOptions(workers=1, progress=False, cache_size=(16, 16), cache=f"file://{served}")
+    prepare(tree, tmp_path / "away", options)
+
+    def batches(root: str, count: int) -> list[dict[str, Any]]:
+        module = SafetripDataModule(root, size=(16, 24), batch_size=3, num_workers=count)
+        module.setup("fit")
+        return [*module.train_dataloader(), *module.val_dataloader()]
+
+    local = batches(str(served), 0)
+    shutil.rmtree(tree)
+    shutil.rmtree(tmp_path / "away")
+    remote = batches(server, workers)
+    assert [batch["name"] for batch in remote] == [batch["name"] for batch in local]
+    training = len(local) - 2
+    assert all(torch.equal(a["image"], b["image"]) for a, b in zip(remote[:training], local[:training]))
+    shutil.rmtree(served / "shards")  # copied once, read from the copy ever after
+    assert [batch["name"] for batch in batches(server, workers)] == [batch["name"] for batch in local]
+
+
+def test_a_url_that_is_not_there_is_one_line(server: str, tmp_path: Path) -> None:
+    for place in (f"{server}/nowhere", "nosuchscheme://bucket/folder"):
+        with pytest.raises(DatasetError) as caught:
+            open_index(place)
+        assert place in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "garble"])
+def test_a_damaged_shard_names_the_sample(tree: Path, tmp_path: Path, damage: str) -> None:
+    out = tmp_path / "out"
+    (shard,) = (out / "cache").rglob("Depth_001/*.tar")
+    data = shard.read_bytes()
+    if damage == "remove":
+        shard.unlink()
+    else:
+        shard.write_bytes(data[:600] if damage == "truncate" else data[:512] + bytes(len(data) - 512))
+    source = _source(out)
+    sample = next(sample for sample in PreparedIndex.load(out).samples if sample.folder == "Depth/Depth_001")
+    with pytest.raises(DatasetError, match=r"Depth_001/0000-.*tar \(Depth/Depth_001/d1_0\)"):
+        source.read(sample, 1)
+    if damage != "garble":  # the same size counts as there
+        prepare(tree, out, SMALL)
+        assert shard.read_bytes() == data
+
+
+@given(arrays.arrays(np.float32, (3, 4), elements=st.floats(0, 300, width=32) | st.just(np.nan)))
+def test_depth_is_kept_to_half_a_step(depth: np.ndarray) -> None:
+    stored = encode_depth(depth)
+    back = decode_depth(stored)
+    known = (depth >= 1 / 512 + 1e-4) & (depth < 255.99)
+    assert np.abs(back[known] - depth[known]).max(initial=0) <= 1 / 512
+    assert np.isnan(back[np.isnan(depth) | (depth > 256)]).all()
+    np.testing.assert_array_equal(encode_depth(back), stored)
