@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from contextlib import ExitStack
 from typing import Any
 
@@ -181,7 +182,10 @@ def _outputs(
     if args.view is not None:
         from safetrip_sdk.outputs.rerun_view import MAX_RATE, RerunView
 
-        add(RerunView(args.view, table, intrinsics), "view", drop=True, capacity=2, max_rate=MAX_RATE)
+        view = RerunView(args.view, table, intrinsics)
+        if view.address:
+            print(f"view: {view.address}", file=sys.stderr)
+        add(view, "view", drop=True, capacity=2, max_rate=MAX_RATE)
     return outputs
 
 

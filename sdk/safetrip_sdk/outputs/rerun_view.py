@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,12 +51,16 @@ class RerunView:
         table: the model's classes.
         intrinsics: of the camera, for hazards' bearings.
 
+    Attributes:
+        address: of the page; empty where there is none. Its data come from the port after the page's.
+
     Raises:
         BackendUnavailableError: rerun-sdk is not installed.
         SafetripError: a target that is none of these, or that cannot be opened.
     """
 
     pictures = True
+    address = ""
 
     def __init__(self, target: str, table: ClassTable, intrinsics: CameraIntrinsics | None = None) -> None:
         self._rr = rr = _import()
@@ -75,9 +80,12 @@ class RerunView:
             if target == "window":
                 stream.spawn(default_blueprint=blueprint)
             elif web is not None:
-                url = stream.serve_grpc(default_blueprint=blueprint)
-                port = int(web[1]) if web[1] else None
-                self._rr.serve_web_viewer(web_port=port, open_browser=False, connect_to=url)
+                page = int(web[1]) if web[1] else 9090
+                url = stream.serve_grpc(grpc_port=page + 1, default_blueprint=blueprint)
+                self._rr.serve_web_viewer(web_port=page, open_browser=False, connect_to=url)
+                host = socket.gethostname()
+                data = f"rerun%2Bhttp%3A%2F%2F{host}%3A{page + 1}%2Fproxy"
+                self.address = f"http://{host}:{page}/?url={data}"
             elif target.endswith(".rrd"):
                 folder = Path(target).absolute().parent
                 if not folder.is_dir():
@@ -129,7 +137,7 @@ class RerunView:
         hazards = find_hazards(prediction, self._table, self._intrinsics)
         rows = []
         for item in hazards:
-            self._log(f"hazards/sector {item.sector}", self._rr.Scalars(item.distance))
+            self._log(f"hazards/sector_{item.sector}", self._rr.Scalars(item.distance))
             where = "" if item.bearing is None else f"{np.degrees(item.bearing):+.0f} degrees"
             rows.append(f"| {item.sector} | {item.name} | {item.distance:.1f} m | {where} |")
         text = "\n".join(["| sector | nearest | distance | bearing |", "|---|---|---|---|", *rows])

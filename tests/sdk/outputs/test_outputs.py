@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import cv2
@@ -138,6 +140,20 @@ def test_a_view_is_saved_for_later(tmp_path: Path) -> None:
     assert data[:4] in (b"RRF2", b"RRIO", b"RRF0", b"RRF1")
     for entity in (b"camera", b"overlay", b"depth", b"latency", b"hazards", b"person"):
         assert entity in data, entity
+
+
+def test_a_view_in_a_browser() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    view = RerunView(f"web:{port}", SCENE_CLASSES)
+    view.write(shot(0))
+    assert f":{port}/" in view.address
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as page:
+        assert page.status == 200
+    view.close()
+    with pytest.raises(SafetripError, match="cannot be opened"):
+        RerunView(f"web:{port}", SCENE_CLASSES)
 
 
 def test_views_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
