@@ -12,6 +12,7 @@ EPILOG = """\
 examples:
   trainer fix-checkpoint hydranet_public.ckpt --out hydranet.safetensors
   trainer fix-checkpoint mobilenet_v2-7ebf99e0.pth --out encoder.safetensors --partial
+  trainer fix-checkpoint runs/hydranet/checkpoints/best.ckpt --out weights.safetensors
 
 Says what matched and what did not; the result is safetensors: tensors only, nothing that runs."""
 
@@ -23,23 +24,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--partial", action="store_true", help="write although some of our tensors are missing"
     )
-    parser.add_argument("--width-mult", type=float, default=1.0, help="of the net (1.0)")
-    parser.add_argument("--decoder-channels", type=int, default=256, help="of the net (256)")
+    parser.add_argument("--width-mult", type=float, help="of the net (as the file says, else 1.0)")
+    parser.add_argument("--decoder-channels", type=int, help="of the net (as the file says, else 256)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Translates, reports, writes."""
-    from safetensors.torch import save
-
-    from safetrip_trainer.data.files import write_atomic
     from safetrip_trainer.errors import CheckpointError
-    from safetrip_trainer.model.checkpoint import read_weights, translate_keys
-    from safetrip_trainer.model.hydranet import HydraNet
+    from safetrip_trainer.model.checkpoint import read_weights, translate_keys, write_safetensors
+    from safetrip_trainer.model.load import build_student
 
     if args.out.suffix != ".safetensors":
         raise CheckpointError(f"{args.out}: the result is safetensors; name it FILE.safetensors")
-    net = HydraNet(width_mult=args.width_mult, decoder_channels=args.decoder_channels)
-    found, report = translate_keys(read_weights(args.checkpoint).state, net)
+    file = read_weights(args.checkpoint)
+    if "variant" in file.settings:
+        raise CheckpointError(f"{args.checkpoint}: holds the teacher; only the student's names are known")
+    given = {"width_mult": args.width_mult, "decoder_channels": args.decoder_channels}
+    settings = {**file.settings, **{name: value for name, value in given.items() if value is not None}}
+    found, report = translate_keys(file.state, build_student(settings))
     missing = [key for key in report.missing if not key.endswith("num_batches_tracked")]
     strangers = len(report.unexpected)
     print(f"{len(report.matched)} tensors matched, {len(missing)} of ours missing, {strangers} not ours")
@@ -52,5 +54,6 @@ def run(args: argparse.Namespace) -> None:
         raise CheckpointError(
             f"{args.checkpoint}: does not cover the net, nothing was written; --partial writes what matched"
         )
-    write_atomic(args.out, save({key: value.contiguous() for key, value in found.items()}))
+    # With the settings, so that whoever loads the file builds the same net.
+    write_safetensors(args.out, found, {**file.record, "hyper_parameters": settings})
     print(f"{args.out}: written")

@@ -22,12 +22,14 @@ __all__ = ["NetInput", "TrainingTransform", "Transform", "Window", "evaluation_t
 
 class NetInput(NamedTuple):
     """`image` (3, h, w) float32, normalised RGB, channels last in memory; `labels` (h, w) int64, 255
-    unlabelled; `depth` (h, w) float32 metres, 0 not measured.
+    unlabelled; `depth` (h, w) float32 metres, 0 not measured; `confidence` (h, w) float32 in the labels,
+    0..1, where the planes have one.
     """
 
     image: Tensor
     labels: Tensor
     depth: Tensor
+    confidence: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,15 @@ class TrainingTransform:
         window = self._window(planes.labels, rng)
         image = _resized(window.cut(planes.image).astype(np.float32), self.size, cv2.INTER_LINEAR)
         labels, depth = _targets(planes, window, self.size)
+        confidence = _confidence(planes, window, self.size)
         if rng.random() < self.flip:
             image, labels, depth = (cv2.flip(plane, 1) for plane in (image, labels, depth))
+            confidence = None if confidence is None else cv2.flip(confidence, 1)
         return NetInput(
             self._to_input(image, rng),
             torch.from_numpy(labels.astype(np.int64)),
             torch.from_numpy(depth),
+            None if confidence is None else torch.from_numpy(confidence),
         )
 
     def _window(self, labels: np.ndarray | None, rng: np.random.Generator) -> Window:
@@ -167,6 +172,14 @@ def _targets(planes: Planes, window: Window, size: tuple[int, int]) -> tuple[np.
     if planes.depth is not None:
         depth = _resized(window.cut(planes.depth), size, cv2.INTER_NEAREST_EXACT) / np.float32(window.zoom)
     return labels, depth
+
+
+def _confidence(planes: Planes, window: Window, size: tuple[int, int]) -> np.ndarray | None:
+    """(h, w) float32 in 0..1, of the pixels that `_targets` took the labels from."""
+    if planes.confidence is None:
+        return None
+    confidence = _resized(window.cut(planes.confidence), size, cv2.INTER_NEAREST_EXACT)
+    return confidence.astype(np.float32) / np.float32(255)
 
 
 def _resized(plane: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:

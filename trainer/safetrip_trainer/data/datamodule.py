@@ -50,6 +50,7 @@ class SafetripDataModule(L.LightningDataModule):
         min_confidence: depth below this confidence (0-255) is not trained on.
         val_min_confidence: the same for validation; 255 keeps measured pixels only.
         pseudo_confidence: a teacher's labels count above this confidence on samples with depth only.
+        pseudo_weighted: and each of their pixels by its confidence; annotated pixels count in full.
         cache: where training reads from: `auto` takes the cache that `trainer prepare` wrote, else the tree;
             `off` the tree; or a cache's folder or URL.
         reduced_decoding: without a cache, decode large JPEGs at the smallest scale that covers the input.
@@ -72,6 +73,7 @@ class SafetripDataModule(L.LightningDataModule):
         min_confidence: int = 128,
         val_min_confidence: int = 255,
         pseudo_confidence: float | None = 0.7,
+        pseudo_weighted: bool = False,
         cache: str = "auto",
         reduced_decoding: bool = True,
         max_unreadable: int = 10,
@@ -92,6 +94,7 @@ class SafetripDataModule(L.LightningDataModule):
         self.min_confidence = min_confidence
         self.val_min_confidence = val_min_confidence
         self.pseudo_confidence = pseudo_confidence
+        self.pseudo_weighted = pseudo_weighted
         self.cache = cache
         self.reduced_decoding = reduced_decoding
         self.max_unreadable = max_unreadable
@@ -175,6 +178,7 @@ class SafetripDataModule(L.LightningDataModule):
             ),
             self.min_confidence,
             self.pseudo_confidence,
+            self.pseudo_weighted,
             self._source(),
             unreadable="replace",
             tries=self.max_unreadable + 1,

@@ -33,6 +33,8 @@ class SafetripDataset(Dataset[dict[str, Any]]):
         min_confidence: depth below this confidence (0-255) counts as not measured.
         pseudo_confidence: a teacher's labels are used on depth samples above this confidence (0..1);
             `None` ignores them.
+        pseudo_weighted: items hold `confidence` (h, w) float32: the teacher's in its labels, 1 in annotated
+            ones.
         source: reads the planes; from the tree at full size by default.
         unreadable: what becomes of a sample that cannot be read: an error (`raise`), another one of the same
             source in its place (`replace`), or an item without any label (`blank`).
@@ -46,6 +48,7 @@ class SafetripDataset(Dataset[dict[str, Any]]):
         transform: Transform,
         min_confidence: int = 1,
         pseudo_confidence: float | None = 0.7,
+        pseudo_weighted: bool = False,
         source: PlaneSource | None = None,
         unreadable: Literal["raise", "replace", "blank"] = "raise",
         tries: int = 0,
@@ -55,6 +58,7 @@ class SafetripDataset(Dataset[dict[str, Any]]):
         self.transform = transform
         self.min_confidence = min_confidence
         self.pseudo_confidence = pseudo_confidence
+        self.pseudo_weighted = pseudo_weighted
         self.source = source or TreeSource(index)
         self.unreadable = unreadable
         self.tries = tries
@@ -77,12 +81,13 @@ class SafetripDataset(Dataset[dict[str, Any]]):
         if self.unreadable == "blank":
             sample = self.samples[drawn.sample]
             black = Planes(np.zeros((sample.height, sample.width, 3), np.uint8))
-            return self._item(sample, black, drawn, messages)
+            return self._item(sample, self._certain(black), drawn, messages)
         return {"unreadable": messages}
 
     def _item(self, sample: Sample, planes: Planes, drawn: Draw, messages: list[str]) -> dict[str, Any]:
         given = self.transform(planes, np.random.default_rng(drawn.key))
-        return {**given._asdict(), "name": sample.id, "unreadable": messages}
+        tensors = {key: value for key, value in given._asdict().items() if value is not None}
+        return {**tensors, "name": sample.id, "unreadable": messages}
 
     def _candidates(self, drawn: Draw) -> Iterator[int]:
         """The sample drawn, then those that may stand in: of its source, in an order that the key gives."""
@@ -101,5 +106,13 @@ class SafetripDataset(Dataset[dict[str, Any]]):
             pseudo = self.index.load_pseudo(sample)
             if pseudo is not None:
                 certain = pseudo[1] > self.pseudo_confidence * 255
-                return planes._replace(labels=np.where(certain, pseudo[0], np.uint8(IGNORE)))
-        return planes
+                labels = np.where(certain, pseudo[0], np.uint8(IGNORE))
+                return planes._replace(labels=labels, confidence=pseudo[1] if self.pseudo_weighted else None)
+        return self._certain(planes)
+
+    def _certain(self, planes: Planes) -> Planes:
+        """All labels for sure, said pixel by pixel where other samples of the batch say so."""
+        if not self.pseudo_weighted:
+            return planes
+        shape = planes.image.shape[:2] if planes.labels is None else planes.labels.shape
+        return planes._replace(confidence=np.full(shape, 255, np.uint8))

@@ -35,10 +35,10 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return {"unreadable": unreadable}
     # default_collate stacks into memory that a worker shares with the trainer: no second copy.
     rows: Tensor = default_collate([item["image"].permute(1, 2, 0) for item in items])
+    targets = [key for key in ("labels", "depth", "confidence") if key in items[0]]
     return {
         "image": rows.permute(0, 3, 1, 2),
-        "labels": default_collate([item["labels"] for item in items]),
-        "depth": default_collate([item["depth"] for item in items]),
+        **{key: default_collate([item[key] for item in items]) for key in targets},
         "name": [item["name"] for item in items],
         "unreadable": unreadable,
     }

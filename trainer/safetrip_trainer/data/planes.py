@@ -11,7 +11,8 @@ __all__ = ["Planes"]
 
 class Planes(NamedTuple):
     """A sample as it was read: `image` (H, W, 3) uint8 BGR; `labels` (h, w) uint8, 255 unlabelled, or None;
-    `depth` (h, w) float32 metres, 0 where there is no measurement, or None.
+    `depth` (h, w) float32 metres, 0 where there is no measurement, or None; `confidence` (h, w) uint8 in the
+    labels, 255 = certain, or None where it does not matter.
 
     The planes show the same view, at whatever resolution each.
     """
@@ -19,3 +20,4 @@ class Planes(NamedTuple):
     image: np.ndarray
     labels: np.ndarray | None = None
     depth: np.ndarray | None = None
+    confidence: np.ndarray | None = None
