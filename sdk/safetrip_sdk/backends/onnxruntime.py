@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safetrip_sdk.backends.base import (
-    BackendOptions,
-    ModelSpec,
-    Outputs,
-    StageTimes,
-    aligned_empty,
-    model_spec,
-    read_outputs,
-)
+from safetrip_sdk.backends.base import BackendOptions, ModelSpec, StageTimes, model_spec
+from safetrip_sdk.backends.cpu_slot import CpuSlot
 from safetrip_sdk.backends.worker import Worker
 from safetrip_sdk.errors import BackendUnavailableError, InferenceError
 
@@ -107,42 +100,25 @@ class OnnxRuntimeBackend:
         self._session = None
 
 
-class OnnxRuntimeSlot:
+class OnnxRuntimeSlot(CpuSlot):
     """One set of bindings: the session reads and writes the slot's own arrays."""
 
     def __init__(self, session: Any, worker: Worker, spec: ModelSpec) -> None:
+        super().__init__(spec)
         self._session = session
         self._worker = worker
-        self._spec = spec
         self._binding = session.io_binding()
-        own = aligned_empty(spec.frame.shape, spec.frame.dtype)
-        own.fill(0)
-        self.frame: NDArray[np.uint8] = own[0]
-        self._bound: NDArray[np.uint8] | None = None
-        self._bind(self.frame)
-        self._arrays = {item.name: aligned_empty(item.shape, item.dtype) for item in spec.outputs}
+        self._use(self.frame)
         for item in spec.outputs:
             pointer = self._arrays[item.name].ctypes.data
             self._binding.bind_output(item.name, "cpu", 0, item.dtype.type, item.shape, pointer)
         self._done = threading.Event()
         self._error: BaseException | None = None
-        self._times = StageTimes(0.0, 0.0, 0.0)
         self._stage = "queued"
 
     def _bind(self, frame: NDArray[np.uint8]) -> None:
-        if frame is not self._bound:
-            item = self._spec.frame
-            self._binding.bind_input(item.name, "cpu", 0, np.uint8, item.shape, frame.ctypes.data)
-            self._bound = frame
-
-    def load(self, frame: NDArray[np.uint8], borrow: bool) -> None:
-        """Bind a contiguous frame in place (`borrow`), or copy it into the slot's own memory."""
-        if borrow and frame.flags.c_contiguous:
-            self._bind(frame)
-            return
-        self._bind(self.frame)
-        if frame is not self.frame:
-            np.copyto(self.frame, frame)
+        item = self._spec.frame
+        self._binding.bind_input(item.name, "cpu", 0, np.uint8, item.shape, frame.ctypes.data)
 
     def launch(self) -> None:
         """Hand the run to the worker thread."""
@@ -171,14 +147,6 @@ class OnnxRuntimeSlot:
         if self._error is not None:
             raise InferenceError(f"onnxruntime: inference failed: {self._error}") from self._error
         return True
-
-    def read(self) -> Outputs:
-        """Copies of the outputs."""
-        return read_outputs(self._arrays)
-
-    def times(self) -> StageTimes:
-        """Compute only: nothing is uploaded or downloaded."""
-        return self._times
 
     def stage(self) -> str:
         """Queued behind another slot, or compute."""

@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safetrip_sdk.backends.base import (
-    BackendOptions,
-    ModelSpec,
-    Outputs,
-    StageTimes,
-    aligned_empty,
-    model_spec,
-    read_outputs,
-)
+from safetrip_sdk.backends.base import BackendOptions, ModelSpec, StageTimes, model_spec
+from safetrip_sdk.backends.cpu_slot import CpuSlot
 from safetrip_sdk.backends.openvino_rewrite import relax_argmax, rewrite_resize
 from safetrip_sdk.errors import BackendUnavailableError, InferenceError
 
@@ -95,41 +88,22 @@ class OpenVinoBackend:
         self._compiled = None
 
 
-class OpenVinoSlot:
+class OpenVinoSlot(CpuSlot):
     """One infer request with pre-bound input and outputs."""
 
     def __init__(self, openvino: Any, request: Any, spec: ModelSpec, ended: list[float]) -> None:
+        super().__init__(spec)
         self._ended = ended
         self._launched = 0.0
         self._tensor = openvino.Tensor
         self._request = request
-        input_array = aligned_empty(spec.frame.shape, spec.frame.dtype)
-        input_array.fill(0)
-        self.frame: NDArray[np.uint8] = input_array[0]
-        self._own = self._tensor(input_array, shared_memory=True)
-        self._borrowed: NDArray[np.uint8] | None = None
-        request.set_tensor(spec.frame.name, self._own)
-        self._arrays = {item.name: aligned_empty(item.shape, item.dtype) for item in spec.outputs}
+        self._use(self.frame)
         for name, array in self._arrays.items():
             request.set_tensor(name, self._tensor(array, shared_memory=True))
-        self._times = StageTimes(0.0, 0.0, 0.0)
         self._running = False
 
-    def load(self, frame: NDArray[np.uint8], borrow: bool) -> None:
-        """Bind a contiguous frame in place (`borrow`), or copy it into the slot's own memory."""
-        if borrow and frame.flags.c_contiguous and frame is not self.frame:
-            # Binding costs some microseconds, copying a 1080p frame most of a millisecond.
-            self._request.set_input_tensor(self._tensor(frame[np.newaxis], shared_memory=True))
-            self._borrowed = frame
-            return
-        self._bind_own()
-        if frame is not self.frame:
-            np.copyto(self.frame, frame)
-
-    def _bind_own(self) -> None:
-        if self._borrowed is not None:
-            self._request.set_input_tensor(self._own)
-            self._borrowed = None
+    def _bind(self, frame: NDArray[np.uint8]) -> None:
+        self._request.set_input_tensor(self._tensor(frame[np.newaxis], shared_memory=True))
 
     def launch(self) -> None:
         """Start the request."""
@@ -159,14 +133,6 @@ class OpenVinoSlot:
         self._ended[0] = ended
         return True
 
-    def read(self) -> Outputs:
-        """Copies of the outputs."""
-        return read_outputs(self._arrays)
-
-    def times(self) -> StageTimes:
-        """Compute only: nothing is uploaded or downloaded."""
-        return self._times
-
     def stage(self) -> str:
         """Compute, or queued when nothing runs."""
         return "compute" if self._running else "queued"
@@ -174,7 +140,7 @@ class OpenVinoSlot:
     def close(self) -> None:
         """Let go of the request and its memory."""
         self._request = None
-        self._borrowed = None
+        self._bound = None
 
 
 def _spec(compiled: Any) -> ModelSpec:
