@@ -13,7 +13,7 @@
      │   ├─ EngineBuildError           the builder refused the network (its log is in the message)
      │   └─ EngineMismatchError        a plan made for another device, version, driver or frame size
      ├─ FrameError            *        a frame of the wrong type, rank, dtype or size
- │   └─ FrameSizeError    *        a source's frame that is not of the size of its first
+     │   └─ FrameSizeError    *        a source's frame that is not of the size of its first
      ├─ SourceError           *        frames cannot be read: no such file, camera gone, damaged image
      └─ RuntimeFaultError              the runtime could not produce a prediction
          ├─ InferenceError    *        the backend refused to run one frame

@@ -157,7 +157,7 @@ def test_another_size_after_a_loss_is_said_and_followed(server: MjpegServer) -> 
         server.kill()
         server.size = (48, 64)
         server.start()
-        with pytest.raises(FrameSizeError, match="gives 48x64") as caught:
+        with pytest.raises(FrameSizeError, match="is 48x64") as caught:
             read_on(source)
         assert caught.value.size == (48, 64) == source.frame_size
         read(source, (48, 64))

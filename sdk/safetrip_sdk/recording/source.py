@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safetrip_sdk.errors import FrameSizeError, SourceError
+from safetrip_sdk.errors import SourceError
 from safetrip_sdk.recording.container import RecordedMessage, read_mcap
 from safetrip_sdk.recording.ros2 import Ros2, image_array
 from safetrip_sdk.recording.topics import CAMERA_INFO, CONFIDENCE, DEPTH, DIAGNOSTICS, IMAGE, LABELS, METADATA
 from safetrip_sdk.results.camera_intrinsics import CameraIntrinsics
-from safetrip_sdk.sources.base import FrameSource, SourceStats
+from safetrip_sdk.sources.base import FrameSource, SourceStats, other_size
 from safetrip_sdk.sources.opencv import decode_image
 
 if TYPE_CHECKING:
@@ -170,15 +170,10 @@ class RecordingSource(FrameSource):
             FrameSizeError: it is not of the size of those before; the next `grab` gives it again.
         """
         if self._image.shape != out.shape:
-            size = (int(self._image.shape[0]), int(self._image.shape[1]))
-            self.frame_size = size
+            self.frame_size = self._image.shape[:2]
             self._waiting = self._again
             self._count -= 1
-            raise FrameSizeError(
-                f"{self.origin}: is {size[0]}x{size[1]} (height x width), the frames before it "
-                f"{out.shape[0]}x{out.shape[1]}; use Runtime.reopen(frame_size=...)",
-                size,
-            )
+            raise other_size(self.origin, self._image.shape, out.shape)
         np.copyto(out, self._image)
 
     def stats(self) -> SourceStats:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safetrip_sdk.errors import FrameError
+from safetrip_sdk.errors import FrameError, FrameSizeError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from safetrip_sdk.results.camera_intrinsics import CameraIntrinsics
 
-__all__ = ["FrameSource", "IterableSource", "SourceStats", "write_frame"]
+__all__ = ["FrameSource", "IterableSource", "SourceStats", "other_size", "write_frame"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,15 @@ class FrameSource(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def other_size(origin: str, size: tuple[int, ...], before: tuple[int, ...]) -> FrameSizeError:
+    """The error for a frame of `size` (H, W) where those before were of another."""
+    return FrameSizeError(
+        f"{origin}: is {size[0]}x{size[1]} (height x width), the frames before it {before[0]}x{before[1]}; "
+        "use Runtime.reopen(frame_size=...)",
+        (int(size[0]), int(size[1])),
+    )
 
 
 def write_frame(frame: NDArray[np.uint8], out: NDArray[np.uint8], name: str) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safetrip_sdk.errors import FrameSizeError, SourceError
-from safetrip_sdk.sources.base import FrameSource
+from safetrip_sdk.errors import SourceError
+from safetrip_sdk.sources.base import FrameSource, other_size
 from safetrip_sdk.sources.opencv import decode_image
 
 if TYPE_CHECKING:
@@ -69,12 +69,7 @@ class ImageSource(FrameSource):
                 `grab` gives it again, for a runtime that was opened anew.
         """
         if self._image.shape != out.shape:
-            size = self._image.shape[:2]
-            self.frame_size = size
+            self.frame_size = self._image.shape[:2]
             self._next -= 1
-            raise FrameSizeError(
-                f"{self.origin}: is {size[0]}x{size[1]} (height x width), the images before it "
-                f"{out.shape[0]}x{out.shape[1]}; use Runtime.reopen(frame_size=...)",
-                size,
-            )
+            raise other_size(self.origin, self._image.shape, out.shape)
         np.copyto(out, self._image)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from safetrip_sdk.errors import FrameSizeError, SourceError
-from safetrip_sdk.sources.base import FrameSource, SourceStats
+from safetrip_sdk.errors import SourceError
+from safetrip_sdk.sources.base import FrameSource, SourceStats, other_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -242,13 +242,9 @@ class LiveSource(FrameSource):
 
     def _deliver(self, image: Any, out: NDArray[np.uint8]) -> None:
         if image.shape != out.shape:
-            size = (int(image.shape[0]), int(image.shape[1]))
-            self.frame_size = size
-            raise FrameSizeError(
-                f"{self.name}: gives {size[0]}x{size[1]} (height x width) now, {out.shape[0]}x{out.shape[1]} "
-                "before; use Runtime.reopen(frame_size=...)",
-                size,
-            )
+            error = other_size(self.origin, image.shape, out.shape)
+            self.frame_size = error.size
+            raise error
         # cv2 decodes into the array given where it can, and makes one of its own where not.
         if image is not out and not np.shares_memory(image, out):
             np.copyto(out, image)

@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from safetrip_sdk.classes import ClassTable
 from safetrip_sdk.prediction import Prediction, Timing
 from safetrip_sdk.runtime import Runtime
-from safetrip_trainer.classes import CLASS_NAMES
+from safetrip_trainer.classes import class_infos
 from safetrip_trainer.export.graph import DeployGraph
 from safetrip_trainer.model.load import load_student
 
@@ -41,6 +42,7 @@ class TorchPredictor:
         self.graph = graph.to(self.device)
         self.graph.to(memory_format=torch.channels_last)
         self.frames = 0
+        self.classes = ClassTable(class_infos())
 
     def __call__(self, frame: np.ndarray) -> Prediction:
         started = time.monotonic_ns()
@@ -53,7 +55,7 @@ class TorchPredictor:
             labels=labels,
             depth=depth,
             confidence=confidence,
-            classes=CLASS_NAMES,
+            classes=self.classes,
             frame_id=self.frames - 1,
             captured_at=started,
             timing=Timing(wait=0.0, upload=0.0, compute=elapsed, download=0.0, total=elapsed),
