@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import mobilenet_v2
 
+from safetrip_trainer.cli import main
 from safetrip_trainer.errors import CheckpointError
 from safetrip_trainer.model.checkpoint import (
     load_checkpoint,
@@ -144,3 +145,21 @@ def test_a_checkpoint_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch, "load", lambda *args, **options: calls.append(args) or load(*args, **options))
     load_student(tmp_path / "net.ckpt")
     assert len(calls) == 1
+
+
+def test_fix_checkpoint_turns_a_training_checkpoint_into_weights_that_build_their_net(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = HydraNet(width_mult=0.35, decoder_channels=32, depth_head="log")
+    settings = {"width_mult": 0.35, "decoder_channels": 32, "depth": {"head": "log"}}
+    state = {f"net.{key}": value for key, value in net.state_dict().items()}
+    torch.save({"state_dict": state, "hyper_parameters": settings}, tmp_path / "run.ckpt")
+    out = tmp_path / "weights.safetensors"
+    assert main(["fix-checkpoint", str(tmp_path / "run.ckpt"), "--out", str(out)]) == 0
+    assert "337 tensors matched, 0 of ours missing, 0 not ours" in capsys.readouterr().out
+    again, _ = load_student(out)
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in net.state_dict().items())
+    # Another width than the file's: said, and nothing written.
+    other = ["--width-mult", "0.5", "--out", str(tmp_path / "other.safetensors")]
+    assert main(["fix-checkpoint", str(tmp_path / "run.ckpt"), *other]) == 2
+    assert not (tmp_path / "other.safetensors").exists()

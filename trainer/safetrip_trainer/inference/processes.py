@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ def launch(args: argparse.Namespace) -> Fabric:
     """
     from lightning import Fabric
 
+    # Lightning prints through a handler of its own: once is enough.
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).propagate = False
     devices = int(args.devices) if args.devices.lstrip("-").isdigit() else args.devices
     fabric = Fabric(
         accelerator=args.accelerator, devices=devices, num_nodes=args.num_nodes, strategy=args.strategy

@@ -91,7 +91,7 @@ def replay(path: Path) -> Replay:
         losses = task.losses(batch)
     found.losses = {name: float(value.detach()) for name, value in losses.items()}
     if bool(torch.isfinite(losses["total"])):
-        losses["total"].backward()
+        torch.autograd.backward(losses["total"])
         pairs = task.named_parameters()
         found.bad_gradients = [name for name, item in pairs if item.grad is not None and _bad(item.grad)]
     return found
