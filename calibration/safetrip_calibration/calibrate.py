@@ -36,6 +36,7 @@ __all__ = [
     "CalibrationResult",
     "Ranges",
     "calibrate",
+    "drop_engines",
     "measure_ranges",
     "open_fp32",
     "ranges_of",
@@ -224,6 +225,12 @@ def write_precision(
         "frames_sha256": measured.sha256,
         "precisions": history,
     }
+    # A new graph has the temperature of the FP32 graph that it was made from; its own fit is gone.
+    confidence = {
+        name: fit for name, fit in manifest.calibration.get("confidence", {}).items() if name != precision
+    }
+    if confidence:
+        calibration["confidence"] = confidence
     draft.manifest = replace(
         manifest,
         precisions={**manifest.precisions, precision: PrecisionInfo(model_file(precision))},
@@ -231,11 +238,11 @@ def write_precision(
         latency=tuple(item for item in manifest.latency if item.get("precision") != precision),
         tools={**manifest.tools, **{name: version(name) for name in ("onnx", "onnxruntime")}},
     )
-    _drop_engines(draft, manifest, precision)
+    drop_engines(draft, manifest, precision)
 
 
-def _drop_engines(draft: BundleDraft, manifest: Manifest, precision: str) -> None:
-    """Engines built from the model that was replaced would go on computing the old one."""
+def drop_engines(draft: BundleDraft, manifest: Manifest, precision: str) -> None:
+    """Takes a precision's engines out: built from the model that was replaced, they compute it still."""
     for name in manifest.files:
         if name.startswith("engines/") and Path(name).stem.endswith(f"-{precision}"):
             draft.remove(name)

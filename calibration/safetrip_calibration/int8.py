@@ -17,7 +17,15 @@ from safetrip_calibration.errors import GraphError
 from safetrip_calibration.graph import Graph
 from safetrip_calibration.placement import Placement
 
-__all__ = ["LEVELS", "MIN_SCALE", "insert_qdq", "output_shift", "quantize_weights", "round_scale"]
+__all__ = [
+    "LEVELS",
+    "MIN_SCALE",
+    "insert_qdq",
+    "output_shift",
+    "quantize_weights",
+    "round_scale",
+    "with_own_biases",
+]
 
 LEVELS = 127  # symmetric: -127..127, so that no value has a positive partner missing
 MIN_SCALE = 2.0**-14  # FP16's smallest normal number
@@ -56,6 +64,23 @@ def output_shift(weights: np.ndarray, means: np.ndarray) -> np.ndarray:
     inputs = means[group[:, None] * inner + np.arange(inner)]
     shift: np.ndarray = (error.reshape(outputs, inner, -1).sum(axis=2) * inputs).sum(axis=1)
     return shift
+
+
+def with_own_biases(graph: Graph, plan: Placement) -> ModelProto:
+    """The same model with a bias for every quantised convolution: its own, zero where it had none."""
+    model = ModelProto()
+    model.CopyFrom(graph.model)
+    for node in model.graph.node:
+        if node.name not in plan.weights:
+            continue
+        bias = graph.constant(node.input[2]) if len(node.input) > 2 else None
+        if bias is None:
+            outputs = graph.initializers[node.input[1]].dims[0]
+            bias = np.zeros(outputs, np.float32)
+        name = f"{node.name}.own_bias"
+        model.graph.initializer.append(numpy_helper.from_array(bias, name))
+        node.input[:] = [*node.input[:2], name]
+    return model
 
 
 def insert_qdq(

@@ -102,7 +102,7 @@ def test_interrupted_calibration_loses_nothing(
 
     if fault == "write":
         # After the model is in the draft, before the manifest is.
-        monkeypatch.setattr(module, "_drop_engines", interrupt)
+        monkeypatch.setattr(module, "drop_engines", interrupt)
     with pytest.raises(KeyboardInterrupt):
         calibrate(bundle, scenes, method="minmax", count=4, progress=interrupt if fault == "frame" else None)
     assert files(bundle) == before

@@ -11,12 +11,17 @@ import torch
 from onnx import ModelProto
 from torch import Tensor
 
+from safetrip_calibration.calibrate import DEFAULT_METHOD, ranges_of
 from safetrip_calibration.frames import LabelledFrame
-from safetrip_calibration.int8 import quantize_weights
+from safetrip_calibration.graph import Graph
+from safetrip_calibration.int8 import insert_qdq, quantize_weights
+from safetrip_calibration.placement import place
+from safetrip_calibration.scales import make_scales, parse_method
 from safetrip_trainer.data.frames import PreparedFrames
 from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.errors import TrainerError
 from safetrip_trainer.export.graph import DeployGraph
+from safetrip_trainer.export.onnx_file import to_onnx
 from safetrip_trainer.model.hydranet import HydraNet, HydraOutput
 from safetrip_trainer.quantize import QuantizedNet, quantize_student
 from safetrip_trainer.quantize.fake_quant import ActivationQuantizer, quantize_weight
@@ -64,10 +69,10 @@ def _run(model: ModelProto, frame: np.ndarray) -> list[np.ndarray]:
 
 def test_without_rounding_it_is_the_float_net(student: HydraNet, quantised: QuantizedNet) -> None:
     image = torch.randn(2, 3, *SIZE)
-    quantised.quantizing = False
+    origin = QuantizedNet(quantised.graph.model, quantised.scales)
+    origin.quantizing = False
     with torch.inference_mode():
-        expected, found = student(image), quantised(image)
-    quantised.quantizing = True
+        expected, found = student(image), origin(image)
     torch.testing.assert_close(found.logits, expected.logits, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(found.depth, expected.depth, rtol=1e-3, atol=1e-5)
 
@@ -161,3 +166,20 @@ def test_gradients_of_a_step_are_those_of_the_paper() -> None:
     # round(x/s) - x/s inside, the clip level outside: (1 - 1.2) + (0 + 0.4) + 127 - 128; d s / d log s = s
     assert quantizer.log_scale.grad is not None
     assert float(quantizer.log_scale.grad) == pytest.approx(0.5 * (-0.2 + 0.4 + 127 - 128), rel=1e-5)
+
+
+def test_it_starts_as_calibration_quantises(
+    student: HydraNet, quantised: QuantizedNet, prepared: PreparedIndex
+) -> None:
+    """Scales and biases before the first step are those of `trainer calibrate` on the same frames."""
+    frames = PreparedFrames(prepared, "train")
+    measured = ranges_of(Graph(to_onnx(DeployGraph(student, SIZE))), frames, count=6, seed=0)
+    plan = place(measured.graph)
+    scales = make_scales(
+        {name: measured.ranges[name] for name in plan.scale_of.values()}, parse_method(DEFAULT_METHOD)
+    )
+    means = {name: item.means for name, item in measured.ranges.items() if item.means is not None}
+    calibrated = insert_qdq(measured.graph, plan, scales, means)
+    frame = PreparedFrames(prepared, "val")[0].frame
+    for own, other in zip(_run(quantised.int8_model(), frame), _run(calibrated, frame)):
+        np.testing.assert_allclose(own.astype(float), other.astype(float), rtol=1e-4, atol=1)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
-HELP = "add FP16, INT8 or mixed precision to a bundle, from its FP32 model and real frames"
+HELP = "add FP16, INT8 or mixed precision to a bundle, or make its confidence true, from real frames"
 EPILOG = """\
 examples:
   trainer calibrate sidewalk.bundle data/prepared --precision fp16,int8
   trainer calibrate sidewalk.bundle data/prepared --precision int8 --method entropy --count 1000
   trainer calibrate sidewalk.bundle data/prepared --precision mixed --budget benchmarks/budgets/h100.yaml
+  trainer calibrate sidewalk.bundle data/prepared --confidence
 
 Methods: minmax, percentile:99.999, mse, entropy. The frames used and their hash go into the manifest.
 Interrupted, the bundle is what it was.
@@ -20,6 +22,10 @@ Interrupted, the bundle is what it was.
 mixed tries each block of the net alone in INT8, then searches the cheapest assignment of INT8 and FP16 that
 keeps the accuracy limits and the budget's p50, predicted for the budget's device. Report and plot go into
 X.bundle.cache/. Exit status 1 when no assignment keeps both.
+
+--confidence fits the softmax's temperature of every precision in the bundle on half of the validation frames,
+writes it into the graphs and prints the expected calibration error on the other half, before and after.
+Precisions that are calibrated later start from FP32's temperature.
 """
 
 
@@ -27,7 +33,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("bundle", type=Path, metavar="X.bundle", help="holds fp32; of `trainer export`")
     parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared set; of `trainer prepare`")
-    parser.add_argument("--precision", default="int8", help="fp16, int8, both as fp16,int8, or mixed (int8)")
+    parser.add_argument(
+        "--precision",
+        help="fp16, int8, both as fp16,int8, or mixed (int8, unless --confidence stands alone)",
+    )
+    parser.add_argument(
+        "--confidence", action="store_true", help="fit the confidence of all precisions, after --precision"
+    )
     parser.add_argument("--method", default=None, help="how activations' ranges are chosen")
     parser.add_argument("--count", type=int, default=500, help="frames to use at most (500)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of frames (0)")
@@ -43,27 +55,61 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="device, frame size and p50 (%(default)s); its profile is read from ../devices beside it",
     )
     mixed.add_argument("--thresholds", type=Path, metavar="FILE", help="accuracy limits (the package's own)")
-    mixed.add_argument("--judge-split", default="val", help="part of the set that trials are judged on (val)")
+    mixed.add_argument(
+        "--judge-split",
+        default="val",
+        help="part that trials are judged, and --confidence is fitted on (val)",
+    )
     mixed.add_argument("--judge-count", type=int, default=48, help="frames that they are judged on (48)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was done to FILE")
 
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate and say what was made, what stayed in float, and why."""
-    return _run_mixed(args) if args.precision == "mixed" else _run_plain(args)
+    from safetrip_trainer.data.files import write_json
+
+    status = 0
+    record: dict[str, Any] = {}
+    precision = args.precision or (None if args.confidence else "int8")
+    if precision == "mixed":
+        status, record = _run_mixed(args)
+    elif precision:
+        record = _run_plain(args, precision)
+    if args.confidence:
+        record = {**record, "confidence": _run_confidence(args)}
+    if args.json:
+        write_json(args.json, record)
+    return status
 
 
-def _run_plain(args: argparse.Namespace) -> int:
+def _run_confidence(args: argparse.Namespace) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from safetrip_calibration.confidence import calibrate_confidence
+    from safetrip_trainer.cli.progress import bar
+    from safetrip_trainer.data.frames import PreparedFrames
+
+    frames = PreparedFrames(args.prepared, args.judge_split)
+    with bar() as progress:
+        results = calibrate_confidence(args.bundle, frames, args.count, args.seed, progress)
+    for name, result in results.items():
+        print(
+            f"{name}: temperature {result.temperature:.3f}, expected calibration error "
+            f"{result.ece_before:.1%} before, {result.ece_after:.1%} after (on {result.measured_on} others)"
+        )
+    return {name: asdict(result) for name, result in results.items()}
+
+
+def _run_plain(args: argparse.Namespace, precision: str) -> dict[str, Any]:
     from safetrip_calibration.calibrate import DEFAULT_METHOD, calibrate
     from safetrip_trainer.cli.progress import bar
-    from safetrip_trainer.data.files import write_json
     from safetrip_trainer.data.frames import PreparedFrames
 
     with bar() as progress:
         result = calibrate(
             args.bundle,
             PreparedFrames(args.prepared, args.split),
-            precision=args.precision.split(","),
+            precision=precision.split(","),
             method=args.method or DEFAULT_METHOD,
             count=args.count,
             seed=args.seed,
@@ -77,18 +123,16 @@ def _run_plain(args: argparse.Namespace) -> int:
             print(f"  {node}: {reason}")
     for node, reason in sorted(result.kept_fp32.items()):
         print(f"FP32: {node}: {reason}")
-    if args.json:
-        write_json(args.json, result.to_dict())
-    return 0
+    return result.to_dict()
 
 
-def _run_mixed(args: argparse.Namespace) -> int:
+def _run_mixed(args: argparse.Namespace) -> tuple[int, dict[str, Any]]:
     from safetrip_calibration.budget_file import load_budget, load_budget_profile
     from safetrip_calibration.calibrate import DEFAULT_METHOD
     from safetrip_calibration.mixed import MixedOptions, calibrate_mixed
     from safetrip_calibration.thresholds import load_thresholds
     from safetrip_trainer.cli.progress import bar
-    from safetrip_trainer.data.files import read_json, write_json
+    from safetrip_trainer.data.files import read_json
     from safetrip_trainer.data.frames import PreparedFrames
 
     budget = load_budget(args.budget)
@@ -108,6 +152,4 @@ def _run_mixed(args: argparse.Namespace) -> int:
         result = calibrate_mixed(args.bundle, calibration, judged, options, progress)
     print(result.message)
     print(f"report: {result.report}, {result.report.with_suffix('.png')}")
-    if args.json:
-        write_json(args.json, read_json(result.report))
-    return 0 if result.feasible else 1
+    return (0 if result.feasible else 1), read_json(result.report)

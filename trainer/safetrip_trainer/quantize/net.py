@@ -17,7 +17,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from safetrip_calibration.graph import Graph, load
-from safetrip_calibration.int8 import insert_qdq
+from safetrip_calibration.int8 import insert_qdq, output_shift
 from safetrip_calibration.placement import Placement, place
 from safetrip_trainer.errors import TrainerError
 from safetrip_trainer.model.hydranet import HydraOutput
@@ -148,6 +148,18 @@ class QuantizedNet(nn.Module):
             constants = [self._weight(node, name) for name in node.input[1:] if _key(name) in self.weights]
             values[node.output[0]] = self._operations[node.name](*inputs, *constants)
         return HydraOutput(values[self._logits], values[self._depth])
+
+    @torch.no_grad()
+    def correct_biases(self, means: Mapping[str, NDArray[np.float64]]) -> None:
+        """Takes out of the biases what rounding the weights adds to the mean output, as calibration does.
+
+        Args:
+            means: tensor -> (channels,) mean on real frames, for those that quantised convolutions read.
+        """
+        for name, weight in self.plan.weights.items():
+            node = self.graph.node(name)
+            shift = output_shift(self.weights[_key(weight)].numpy(), means[node.input[0]])
+            self.weights[_key(node.input[2])] -= torch.from_numpy(shift).float()
 
     def _rounded(self, values: Mapping[str, Tensor], rounded: dict[str, Tensor], name: str) -> Tensor:
         """A tensor on its grid, once for all its readers, as the graph has one Q/DQ pair for them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from safetrip_calibration.calibrate import DEFAULT_METHOD, ranges_of
 from safetrip_calibration.frames import FrameSet
 from safetrip_calibration.graph import Graph
+from safetrip_calibration.int8 import with_own_biases
 from safetrip_calibration.placement import place
 from safetrip_calibration.ranges import Progress
 from safetrip_calibration.scales import make_scales, parse_method
@@ -25,7 +26,7 @@ def quantize_student(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> QuantizedNet:
-    """The student with BatchNorm folded and the scales that post-training calibration would give it.
+    """The student as post-training calibration would quantise it: BatchNorm folded, scales, corrected biases.
 
     Args:
         net: trained in float.
@@ -37,7 +38,11 @@ def quantize_student(
         FramesError: there is no frame.
         CalibrationError: an unknown method, or weights that are not finite.
     """
-    graph = Graph(to_onnx(DeployGraph(net.cpu(), size)))
+    plain = Graph(to_onnx(DeployGraph(net.cpu(), size)))
+    graph = Graph(with_own_biases(plain, place(plain)))
     measured = ranges_of(graph, frames, count, seed, progress)
     wanted = {name: measured.ranges[name] for name in place(graph).scale_of.values()}
-    return QuantizedNet(graph.model, make_scales(wanted, parse_method(method)))
+    quantized = QuantizedNet(graph.model, make_scales(wanted, parse_method(method)))
+    means = {name: item.means for name, item in measured.ranges.items() if item.means is not None}
+    quantized.correct_biases(means)
+    return quantized

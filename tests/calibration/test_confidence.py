@@ -1,0 +1,115 @@
+"""Confidence against known temperatures, torchmetrics' calibration error, and the graph's own outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import ModelProto
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from safetrip_calibration.calibrate import calibrate
+from safetrip_calibration.confidence import (
+    ReliabilityBins,
+    calibrate_confidence,
+    fit_temperature,
+    set_temperature,
+    temperature_of,
+)
+from safetrip_calibration.errors import CalibrationError, FramesError
+from safetrip_calibration.graph import load
+from safetrip_calibration.runners import onnx_session
+from safetrip_sdk import Runtime
+from safetrip_sdk.bundle import Bundle
+from tests.calibration.nets import Scenes
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.floats(0.2, 6.0), st.integers(0, 100))
+def test_the_temperature_that_made_the_labels_is_found(temperature: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (20_000, 6))
+    chances = _softmax(logits).cumsum(axis=1)
+    labels = (rng.random((len(logits), 1)) > chances).sum(axis=1).clip(max=5)
+    # A net that says the same, but `temperature` times as boldly.
+    assert fit_temperature(logits * temperature, labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_calibration_error_is_that_of_torchmetrics() -> None:
+    rng = np.random.default_rng(0)
+    chances = _softmax(rng.normal(0, 2, (5000, 4)))
+    labels = rng.integers(0, 4, 5000)
+    bins = ReliabilityBins(15)
+    for part in range(0, 5000, 1000):
+        few = slice(part, part + 1000)
+        bins.update(chances[few].max(axis=1), chances[few].argmax(axis=1) == labels[few])
+    expected = multiclass_calibration_error(torch.tensor(chances), torch.tensor(labels), 4, n_bins=15)
+    assert bins.error == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_the_graph_divides_its_logits(model: ModelProto, scenes: Scenes) -> None:
+    frame = {"frame": scenes[0].frame[None]}
+    session = onnx_session(model.SerializeToString())
+    changed = set_temperature(model, 2.5)
+    labels, depth, _ = session.run(None, frame)
+    new_labels, new_depth, confidence = onnx_session(changed.SerializeToString()).run(None, frame)
+    np.testing.assert_array_equal(new_labels, labels)
+    np.testing.assert_array_equal(new_depth, depth)
+    assert temperature_of(changed) == pytest.approx(2.5)
+    # Back to none, it is the graph that it was; a second one replaces the first.
+    for found, expected in ((set_temperature(changed, 1.0), model), (set_temperature(model, 2.5), changed)):
+        result = onnx_session(found.SerializeToString()).run(None, frame)[2]
+        np.testing.assert_array_equal(result, onnx_session(expected.SerializeToString()).run(None, frame)[2])
+    assert confidence.mean() < session.run(None, frame)[2].mean()
+
+
+def test_every_precision_of_a_bundle_is_fitted(bundle: Path, scenes: Scenes) -> None:
+    calibrate(bundle, scenes, precision=("fp16", "int8"), count=4)
+    results = calibrate_confidence(bundle, scenes)
+    made = Bundle.open(bundle)
+    made.verify()
+    assert set(results) == set(made.manifest.precisions) == {"fp32", "fp16", "int8"}
+    for precision, result in results.items():
+        assert result.ece_after < result.ece_before
+        assert result.fitted_on + result.measured_on == sum(source != "depth" for source in scenes.sources)
+        graph = load(made.read(made.manifest.precisions[precision].file))
+        assert temperature_of(graph) == pytest.approx(result.temperature, rel=1e-3)
+        assert made.manifest.calibration["confidence"][precision]["ece_after"] == result.ece_after
+    frame = scenes[0].frame
+    said = {}
+    for backend in ("openvino", "onnxruntime"):
+        with Runtime(bundle, backend=backend, precision="fp32") as runtime:
+            said[backend] = runtime(frame).confidence
+    np.testing.assert_allclose(said["openvino"].astype(int), said["onnxruntime"].astype(int), atol=1)
+
+
+def test_a_second_fit_finds_the_same_temperature(bundle: Path, scenes: Scenes) -> None:
+    first = calibrate_confidence(bundle, scenes)["fp32"]
+    second = calibrate_confidence(bundle, scenes)["fp32"]
+    assert second.temperature == pytest.approx(first.temperature, rel=1e-3)
+    assert second.ece_before == first.ece_before
+    # A precision made afterwards has FP32's temperature, and no fit of its own.
+    calibrate(bundle, scenes, precision="int8", count=4)
+    made = Bundle.open(bundle)
+    assert temperature_of(load(made.read("model.int8.onnx"))) == pytest.approx(first.temperature, rel=1e-3)
+    assert set(made.manifest.calibration["confidence"]) == {"fp32"}
+
+
+def test_it_needs_labels(bundle: Path, scenes: Scenes) -> None:
+    before = (bundle / "manifest.json").read_bytes()
+    unlabelled = Scenes(6)
+    unlabelled.sources = ["depth"] * 6
+    with pytest.raises(FramesError, match="labels"):
+        calibrate_confidence(bundle, unlabelled)
+    with pytest.raises(CalibrationError, match="finite"):
+        fit_temperature(np.full((3, 2), np.nan), np.zeros(3, int))
+    assert (bundle / "manifest.json").read_bytes() == before

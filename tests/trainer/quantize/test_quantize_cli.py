@@ -1,0 +1,101 @@
+"""`trainer fit --quantize int8` and `--budget`, through the real command, as far as the bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from safetrip_sdk.bundle import Bundle
+from safetrip_sdk.runtime import Runtime
+from safetrip_trainer.cli import main
+from safetrip_trainer.data.frames import PreparedFrames
+from safetrip_trainer.data.index import PreparedIndex
+from safetrip_trainer.model.hydranet import HydraNet
+from safetrip_trainer.model.load import load_student
+from safetrip_trainer.quantize import QuantizedNet
+
+ROOT = Path(__file__).resolve().parents[3]
+SMALL = ("--model.init_args.width_mult", "0.35", "--model.init_args.decoder_channels", "32")
+
+
+def _fit(out: Path, index: PreparedIndex, *words: str) -> int:
+    return main(
+        ["fit", "--config", str(ROOT / "configs" / "quantize.yaml"), "--data.root", str(index.prepared),
+         "--data.size", "[64, 96]", "--data.batch_size", "4", "--data.num_workers", "0", "--out", str(out),
+         "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", *words]
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint as `trainer fit` leaves it, of a net with random weights."""
+    torch.manual_seed(0)
+    net = HydraNet(width_mult=0.35, decoder_channels=32)
+    torch.nn.init.normal_(net.segmentation.out.weight, std=0.5)  # classes that do not tie
+    path = tmp_path_factory.mktemp("student") / "student.ckpt"
+    settings = {"width_mult": 0.35, "decoder_channels": 32, "lr": 0.5}
+    state = {f"net.{key}": value for key, value in net.state_dict().items()}
+    torch.save({"state_dict": state, "hyper_parameters": settings}, path)
+    return path
+
+
+def test_from_a_student_to_an_int8_bundle(
+    student: Path, prepared: PreparedIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--quantize", "int8", *SMALL)
+    assert _fit(tmp_path, prepared, *words, "--ckpt_path", str(student), "--trainer.max_epochs", "1") == 0
+    run = tmp_path / "int8"
+    last = run / "checkpoints" / "last.ckpt"
+    net, record = load_student(last)
+    assert isinstance(net, QuantizedNet)
+    # The recipe's rate, not that which the student's checkpoint remembers.
+    assert record["hyper_parameters"]["lr"] < 1e-3
+    started = {key: value for key, value in net.graph.initializers.items() if key.endswith(".weight")}
+    trained = {item.name: item for item in net.float_model().graph.initializer}
+    moved = [key for key, value in started.items() if trained[key] != value]
+    assert len(moved) > 0.8 * len(started)  # chains that start near zero may take longer
+
+    # The same command with its own checkpoint goes on with the run.
+    assert _fit(tmp_path, prepared, *words, "--ckpt_path", str(last), "--trainer.max_epochs", "2") == 0
+    assert torch.load(last, weights_only=True)["epoch"] == 1
+    assert not (tmp_path / "int8-2").exists()
+
+    bundle = tmp_path / "int8.bundle"
+    assert main(["export", str(last), "--out", str(bundle)]) == 0
+    assert "INT8" in capsys.readouterr().out
+    manifest = Bundle.open(bundle).manifest
+    assert manifest.calibration["method"] == "quantisation-aware training"
+    assert manifest.calibration["precisions"]["int8"]["export"]["label_agreement_with_torch"] > 0.97
+    with Runtime(bundle, backend="onnxruntime", precision="int8") as runtime:
+        assert runtime(PreparedFrames(prepared, "val")[0].frame).labels.shape == (64, 96)
+    assert main(["export", str(last), "--out", str(bundle), "--input-size", "96x96", "--overwrite"]) == 2
+    assert "quantised at 64x96" in capsys.readouterr().err
+
+
+def test_it_starts_from_a_student(
+    prepared: PreparedIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _fit(tmp_path, prepared, "--quantize", "int8") == 2
+    assert "--ckpt_path" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_net_too_slow_for_its_device_is_not_trained(
+    prepared: PreparedIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "budgets").mkdir()
+    (tmp_path / "devices").symlink_to(ROOT / "benchmarks" / "devices")
+    budget = tmp_path / "budgets" / "tight.yaml"
+    budget.write_text(
+        "name: tight\ndevice: Orin Nano\nprofile: jetson-orin-nano-15w\nframe_size: 96x160\n"
+        "latency_ms: {p50: 1.05}\n"
+    )
+    words = ("--quantize", "off", *SMALL, "--data.size", "[256, 384]", "--budget", str(budget))
+    assert _fit(tmp_path / "runs", prepared, *words) == 2
+    said = capsys.readouterr().err
+    assert "too slow" in said
+    assert "--data.size [" in said
+    assert "--over-budget warn" in said
+    assert not list((tmp_path / "runs").rglob("*.ckpt"))
