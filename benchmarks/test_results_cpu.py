@@ -108,8 +108,8 @@ def full_net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return path
 
 
-FRAMES = 15
-ROUNDS = 8
+FRAMES = 12
+ROUNDS = 6
 OUTPUTS = ("video", "view", "record")
 
 

@@ -255,6 +255,44 @@ def test_frames_that_cannot_be_decoded_are_passed_over() -> None:
         read(source, (4, 6))
 
 
+def test_who_takes_his_time_is_not_told_that_the_camera_hangs() -> None:
+    capture = FakeCapture()
+    with LiveSource("camera", lambda: capture, stall_after=0.1, give_up_after=0.2) as source:
+        out = np.zeros((4, 6, 3), np.uint8)
+        for _ in range(2):
+            source.grab()
+            time.sleep(0.3)
+            source.retrieve(out)
+            source.grab()
+            time.sleep(0.3)  # and never retrieved
+        time.sleep(0.3)
+        source.grab()
+        assert source.stats().stalls == 0
+
+
+def test_any_error_while_opening_again_is_tried_again() -> None:
+    first, second = FakeCapture(), FakeCapture()
+    answers: list[object] = [first, RuntimeError("not what was expected"), second]
+
+    def opener() -> FakeCapture:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        assert isinstance(answer, FakeCapture)
+        return answer
+
+    with LiveSource("camera", opener, stall_after=5, give_up_after=10) as source:
+        read(source, (4, 6))
+        first.grab = lambda: False  # type: ignore[method-assign]
+        read_on_small(source)
+        assert source.stats().reconnects == 1
+
+
+def read_on_small(source: FrameSource) -> None:
+    for _ in range(3):
+        read(source, (4, 6))
+
+
 def test_close_ends_a_waiting_grab() -> None:
     capture = FakeCapture()
     source = LiveSource("camera", lambda: capture)

@@ -10,7 +10,7 @@ URI                                             source, and its options
 ``gst:v4l2src ! ... ! appsink``                 any GStreamer pipeline that ends in BGR
 ``street.mp4``, ``file:///data/street.mp4``     video; ``?realtime=1&fps=25`` (with ``file://``)
 ``photo.jpg``, ``photos/``, ``photos/*.png``    image file, folder (sorted by name), glob
-``mcap://run.mcap``                             recording of ``safetrip run --record``; ``?realtime=1``
+``mcap://run.mcap``                             recording: ``?realtime=1&topic=/camera/image_raw``
 ``synthetic://1920x1080``                       generated street: ``?fps=30&frames=100``
 ==============================================  =======================================================
 
@@ -167,8 +167,8 @@ def _open_mcap(uri: SourceUri) -> FrameSource:
     from safetrip_sdk.recording.source import RecordingSource
     from safetrip_sdk.sources.paced import PacedSource
 
-    options = uri.read_options({"realtime": flag})
-    source = RecordingSource(uri.target)
+    options = uri.read_options({"realtime": flag, "topic": str})
+    source = RecordingSource(uri.target, options.get("topic"))
     return PacedSource(source) if options.get("realtime") else source
 
 

@@ -7,6 +7,7 @@ stops, or hangs in its driver, is opened again with growing pauses.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -150,7 +151,7 @@ class LiveSource(FrameSource):
     def _reopen(self, generation: int) -> Capture | None:
         """Open it again, however long that takes; None when nobody wants it any more."""
         lost = time.monotonic()
-        for attempt in range(1 << 30):
+        for attempt in itertools.count():
             with self._changed:
                 pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
                 self._changed.wait_for(lambda: self._closed or generation != self._generation, pause)
@@ -158,7 +159,7 @@ class LiveSource(FrameSource):
                 return None
             try:
                 capture = self._opener()
-            except SourceError as error:
+            except Exception as error:  # whatever it is, the camera may come back
                 log.warning("%s: attempt %d: %s", self.name, attempt + 1, error)
                 continue
             with self._changed:
@@ -166,7 +167,7 @@ class LiveSource(FrameSource):
                 self._stats = replace(self._stats, reconnects=self._stats.reconnects + 1)
             log.warning("%s: open again after %.1f s", self.name, time.monotonic() - lost)
             return capture
-        return None
+        raise AssertionError("never comes here")
 
     # --- the side of whoever wants frames -------------------------------------------------------------------
 
@@ -177,8 +178,10 @@ class LiveSource(FrameSource):
             SourceError: none came for `give_up_after` seconds.
         """
         with self._changed:
-            # A frame grabbed before and never retrieved is passed over.
-            self._grabbed, self._wanted = None, True
+            if self._grabbed is not None:
+                # Grabbed before and never retrieved: it is passed over.
+                self._let_go()
+            self._wanted = True
             self._changed.notify_all()
             while self._grabbed is None:
                 if self._closed:
@@ -237,8 +240,14 @@ class LiveSource(FrameSource):
             return False, error
         finally:
             with self._changed:
-                self._grabbed, self._decoding = None, False
-                self._changed.notify_all()
+                self._decoding = False
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Let the thread go on, which waited because it was told to: that was no hang. The lock is held."""
+        self._grabbed = None
+        self._frame_ns = self._alive_ns = time.monotonic_ns()
+        self._changed.notify_all()
 
     def _deliver(self, image: Any, out: NDArray[np.uint8]) -> None:
         if image.shape != out.shape:

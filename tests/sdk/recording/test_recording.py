@@ -238,7 +238,7 @@ def test_others_recordings_are_sources_as_well(tmp_path: Path) -> None:
     assert [result for _, result in frames] == [None] * 3
     assert source.media_time == 2.0
     with pytest.raises(SourceError, match="no images in it under /nothing"):
-        RecordingSource(path, "/nothing")
+        open_source(f"mcap://{path}?topic=/nothing")
 
 
 def test_what_counts_as_the_same(tiny_bundle: Path, frame: NDArray[np.uint8], tmp_path: Path) -> None:
