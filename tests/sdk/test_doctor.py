@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from safetrip_sdk.backends import Availability
+from safetrip_sdk.backends import Availability, probe
 from safetrip_sdk.cli import doctor, main
 from safetrip_sdk.cli.advice import advise
 from safetrip_sdk.cli.report import paint
 from safetrip_sdk.jetson import JetPack, read_jetpack
+from tests.sdk.fake_gpu import FakeCuda, install
 
 CPU = [Availability("openvino", True, "2026.0", "CPU"), Availability("onnxruntime", True, "1.32", "CPU")]
 NO_RTX = Availability("tensorrt_rtx", False, reason="tensorrt_rtx: not installed")
@@ -49,8 +50,12 @@ def jetpack(release: int, tmp_path: Path) -> JetPack:
     return found
 
 
-def test_a_jetson_without_the_bindings_is_told_which(tmp_path: Path) -> None:
-    missing = Availability("tensorrt", False, reason="CUDA bindings: not installed (x)")
+def test_a_jetson_without_the_bindings_is_told_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FakeCuda())
+    for name in ("cuda", "cuda.bindings", "cuda.bindings.runtime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    missing = probe("tensorrt")
+    assert not missing.available
     six = " ".join(advise([missing, NO_RTX, *CPU], "openvino", jetpack(36, tmp_path), None))
     assert "JetPack 6.1 or 6.2" in six
     assert "TensorRT 10.3" in six
@@ -61,7 +66,10 @@ def test_a_jetson_without_the_bindings_is_told_which(tmp_path: Path) -> None:
 
 
 def test_a_jetson_without_the_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = Availability("tensorrt", False, reason="tensorrt: not installed (No module named 'tensorrt')")
+    # As it is told where the module is missing, not as this test would have it.
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    missing = probe("tensorrt")
+    assert not missing.available
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
     (tmp_path / "venv").mkdir()
     settings = tmp_path / "venv" / "pyvenv.cfg"

@@ -62,7 +62,7 @@ def _on_jetson(jetpack: JetPack, reason: str) -> list[str]:
             "newer. Flash JetPack 6.2 or 7.2."
         ]
     lines = [f"TensorRT is not used although it could be. {here}, which brings TensorRT {jetpack.tensorrt}."]
-    if "tensorrt" in reason and "not installed" in reason:
+    if "tensorrt: not usable" in reason:
         lines.append("Its Python module is not found: sudo apt install python3-libnvinfer.")
         if sys.prefix != sys.base_prefix and not _sees_system_packages():
             lines.append(
