@@ -21,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("safetrip")
     group.addoption("--bundle", type=Path, help="bundle to measure (default: runs/demo/*.bundle)")
     group.addoption("--frame", default="1080x1920", help="HxW of the camera's frames (1080x1920)")
+    group.addoption("--tree", type=Path, help="SafeTrip-Q tree for the loader (default: generated scenes)")
     group.addoption("--budget", type=Path, help="budget file to hold the bundle against")
     group.addoption(
         "--min-speedup", type=float, default=1.0, help="least speed of int8 in multiples of fp32's (1.0)"

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from safetrip_trainer.data.cache import CacheSource
+from safetrip_trainer.data.cache import CacheSource, CacheSpec
 from safetrip_trainer.data.cache.locate import find_cache, open_index
 from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.data.index import PreparedIndex
@@ -40,7 +40,7 @@ SMALL = PrepareOptions(workers=1, progress=False, cache_size=(16, 16))
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tree and what was prepared of it: images of 48x32, the cache's 24x16."""
+    """A folder with a tree and what was prepared of it: images of 48x32, the cache's 20x16."""
     folder = tmp_path_factory.mktemp("cache")
     prepare(write_tree(folder / "tree"), folder / "out", SMALL)
     return folder
@@ -64,16 +64,16 @@ def _shards(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.tar")}
 
 
-def test_the_cache_holds_what_the_tree_holds_at_half_the_scale(original: Path) -> None:
+def test_the_cache_holds_what_the_tree_holds_at_its_own_scale(original: Path) -> None:
     index = PreparedIndex.load(original / "out")
     cache, tree = _source(original / "out"), TreeSource(index)
     for sample in index.samples:
         small, full = cache.read(sample, 255), tree.read(sample, 255)
-        assert small.image.shape == (16, 24, 3)
+        assert small.image.shape == (16, 20, 3)
         for reduced, whole in ((small.labels, full.labels), (small.depth, full.depth)):
             assert (reduced is None) == (whole is None)
             if reduced is not None:
-                expected = cv2.resize(whole, (24, 16), interpolation=cv2.INTER_NEAREST_EXACT)
+                expected = cv2.resize(whole, (20, 16), interpolation=cv2.INTER_NEAREST_EXACT)
                 np.testing.assert_allclose(reduced, expected, atol=1 / 512)
         everything = cache.read(sample, 0)
         assert (everything.depth is None) or (everything.depth > 0).sum() > (small.depth > 0).sum()
@@ -85,6 +85,21 @@ def test_an_image_that_stays_as_large_keeps_its_bytes(original: Path, tmp_path: 
     with tarfile.open(shard) as tar:
         stored = tar.extractfile("0000.jpg").read()
     assert stored == (original / "tree" / index.split("all")[12].image).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("image", "least", "factor", "kept"),
+    [
+        ((1920, 1080), (512, 512), 2, (540, 640)),
+        ((1920, 1080), (1024, 1024), 1, (1080, 1280)),
+        ((1920, 1080), (288, 512), 2, (360, 640)),
+        ((1920, 1080), (128, 128), 8, (135, 160)),
+        ((480, 360), (512, 512), 1, (360, 480)),
+        ((1242, 375), (512, 512), 1, (375, 640)),
+    ],
+)
+def test_scales(image: tuple[int, int], least: tuple[int, int], factor: int, kept: tuple[int, int]) -> None:
+    assert CacheSpec("", least).plan(*image) == (factor, kept)
 
 
 def test_a_shard_is_webdatasets(original: Path) -> None:

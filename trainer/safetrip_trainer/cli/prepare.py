@@ -18,9 +18,9 @@ examples:
   trainer prepare data/SafeTrip-Q --out data/prepared --cache-size 1024x1024
   trainer prepare data/SafeTrip-Q --out data/prepared --cache s3://bucket/safetrip
 
-Training reads the cache: images at 1/2, 1/4 or 1/8 of their size where that still covers --cache-size, with
-their masks and depth, in WebDataset shards. 1920x1080 becomes 960x540 by default; 1024x1024 keeps every
-pixel (sharper in the strongest zoom, slower to read). docs/data.md tells more.
+Training reads the cache: images decoded at 1/2, 1/4 or 1/8 where that still covers --cache-size, no side
+longer than 5/4 of it, with their masks and depth, in WebDataset shards. 1920x1080 becomes 640x540 by default,
+1280x1080 with 1024x1024 (sharper in the strongest zoom, slower to read). docs/data.md tells more.
 
 A second call does only what has changed. What cannot be used is listed in PREPARED/problems.json.
 """

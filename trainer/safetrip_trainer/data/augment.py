@@ -21,9 +21,9 @@ __all__ = ["NetInput", "TrainingTransform", "Transform", "Window", "evaluation_t
 
 
 class NetInput(NamedTuple):
-    """`image` (3, h, w) float32, normalised RGB, channels last in memory; `labels` (h, w) int64, 255
-    unlabelled; `depth` (h, w) float32 metres, 0 not measured; `confidence` (h, w) float32 in the labels,
-    0..1, where the planes have one.
+    """`image` (3, h, w) RGB: float32, normalised; or uint8, which `collate` normalises;
+    `labels` (h, w) int64, 255 unlabelled; `depth` (h, w) float32 metres, 0 not measured; `confidence` (h, w)
+    float32 in 0..1 of the labels, or None where it does not matter.
     """
 
     image: Tensor
@@ -115,14 +115,14 @@ class TrainingTransform:
 
     def __call__(self, planes: Planes, rng: np.random.Generator) -> NetInput:
         window = self._window(planes.labels, rng)
-        image = _resized(window.cut(planes.image).astype(np.float32), self.size, cv2.INTER_LINEAR)
+        image = _resized(window.cut(planes.image), self.size, cv2.INTER_LINEAR)
         labels, depth = _targets(planes, window, self.size)
         confidence = _confidence(planes, window, self.size)
         if rng.random() < self.flip:
             image, labels, depth = (cv2.flip(plane, 1) for plane in (image, labels, depth))
             confidence = None if confidence is None else cv2.flip(confidence, 1)
         return NetInput(
-            self._to_input(image, rng),
+            torch.from_numpy(self._recolored(image, rng)).permute(2, 0, 1),
             torch.from_numpy(labels.astype(np.int64)),
             torch.from_numpy(depth),
             None if confidence is None else torch.from_numpy(confidence),
@@ -139,14 +139,13 @@ class TrainingTransform:
                 return Window.around(pixel, self.zoom, rng)
         return Window.random(self.zoom, rng)
 
-    def _to_input(self, image: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """(h, w, 3) float32 BGR in 0..255 to (3, h, w) normalised RGB."""
-        if self.jitter > 0:
-            matrix = color_matrix(np.array(cv2.mean(image[::4, ::4])[2::-1]), self.jitter, rng)
-            # Rows and columns of the first three turned round: the map is of RGB, the image BGR.
-            image = cv2.transform(image, matrix[::-1, [2, 1, 0, 3]])
-            np.clip(image, 0.0, 255.0, out=image)
-        return torch.from_numpy(cv2.transform(image, _NORMALIZE)).permute(2, 0, 1)
+    def _recolored(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(h, w, 3) uint8 BGR to RGB, its colours changed."""
+        if self.jitter <= 0:
+            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        matrix = color_matrix(np.array(cv2.mean(image)[2::-1]), self.jitter, rng)
+        # The map is of RGB, the image BGR: its columns turned round. Rounds and clips to 0..255.
+        return cv2.transform(image, matrix[:, [2, 1, 0, 3]])
 
 
 def evaluation_transform(size: tuple[int, int]) -> Transform:
@@ -184,14 +183,3 @@ def _confidence(planes: Planes, window: Window, size: tuple[int, int]) -> np.nda
 
 def _resized(plane: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
     return cv2.resize(plane, (size[1], size[0]), interpolation=interpolation)
-
-
-def _normalization() -> np.ndarray:
-    """`normalize` as a (3, 4) map of BGR to RGB."""
-    black, white = (
-        normalize(torch.full((1, 3, 1, 1), value, dtype=torch.float64)).flatten().numpy() for value in (0, 1)
-    )
-    return np.column_stack([np.fliplr(np.diag(white - black)), black])
-
-
-_NORMALIZE = _normalization()

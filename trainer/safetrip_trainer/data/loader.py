@@ -2,58 +2,65 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from safetrip_trainer.data.parallel import keep_memory
 from safetrip_trainer.data.sampler import BalancedBatchSampler
 from safetrip_trainer.errors import DatasetError
+from safetrip_trainer.model.preprocess import normalize
 
-__all__ = ["SampleLoader", "collate", "keep_memory"]
+__all__ = ["SampleLoader", "collate"]
 
 logger = logging.getLogger(__name__)
 
-# glibc's <malloc.h>
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
-
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Items to one batch: tensors stacked, `name` a list, `unreadable` the messages of all.
+    """Items to one batch, ready for the net.
 
-    `image` keeps the items' layout (channels last). Where an item found no sample to read, the batch holds
-    its messages only.
+    `image` (N, 3, h, w) float32, normalised RGB, channels last in memory; the items' other tensors stacked;
+    `name` a list; `unreadable` the messages of all. Where an item found no sample to read, the batch holds
+    the messages only.
     """
     unreadable = [message for item in items for message in item["unreadable"]]
     if any("image" not in item for item in items):
         return {"unreadable": unreadable}
-    # default_collate stacks into memory that a worker shares with the trainer: no second copy.
-    rows: Tensor = default_collate([item["image"].permute(1, 2, 0) for item in items])
     targets = [key for key in ("labels", "depth", "confidence") if key in items[0]]
     return {
-        "image": rows.permute(0, 3, 1, 2),
+        "image": _stacked([item["image"].permute(1, 2, 0).numpy() for item in items]),
         **{key: default_collate([item[key] for item in items]) for key in targets},
         "name": [item["name"] for item in items],
         "unreadable": unreadable,
     }
 
 
-def keep_memory(worker: int = 0) -> None:
-    """Let this process keep what it frees: a worker's first call.
+def _stacked(images: Sequence[np.ndarray]) -> Tensor:
+    """(h, w, 3) RGB each to (N, 3, h, w) float32; bytes are normalised on the way to their place."""
+    rows = torch.empty((len(images), *images[0].shape))
+    for row, image in zip(rows.numpy(), images):
+        if image.dtype == np.uint8:
+            cv2.transform(image.astype(np.float32), _NORMALIZE, dst=row)
+        else:
+            row[:] = image
+    return rows.permute(0, 3, 1, 2)
 
-    glibc hands blocks above 128 KB back to the kernel when they are freed; the page faults of images that are
-    allocated again and again then take half of a worker's time. Without glibc nothing happens.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+
+def _normalization() -> np.ndarray:
+    """`normalize` as a (3, 4) map of RGB."""
+    black, white = (
+        normalize(torch.full((1, 3, 1, 1), value, dtype=torch.float64)).flatten().numpy() for value in (0, 1)
+    )
+    return np.column_stack([np.diag(white - black), black])
+
+
+_NORMALIZE = _normalization()
 
 
 class SampleLoader(DataLoader[dict[str, Any]]):

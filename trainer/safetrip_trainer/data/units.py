@@ -31,7 +31,7 @@ __all__ = ["make_units", "run_unit"]
 # Small enough that a killed run loses little and two cores share one folder; large enough that the folder's
 # XML, parsed once per process and folder, does not count.
 UNIT_SIZE = 32
-_UNITS_VERSION = 2
+_UNITS_VERSION = 3
 _FRAMES = {
     "surface": polygon_frames,
     "polygon": polygon_frames,

@@ -1,0 +1,173 @@
+"""Training's loader and `prepare` against the loader people start from: images a second a core.
+
+Run with `python -m pytest benchmarks/test_loader.py --benchmark-enable`. Everything runs on one core of this
+process, in turns, and is measured in CPU time, so that other programs disturb both sides alike. A ratio under
+its aim fails the run, unless SAFETRIP_BENCH_REPORT_ONLY is set.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch.utils.data import DataLoader, Dataset
+
+from safetrip_trainer.data.cache import CacheSpec
+from safetrip_trainer.data.cvat import AnnotatedImage, parse_cvat
+from safetrip_trainer.data.datamodule import SafetripDataModule
+from safetrip_trainer.data.index import PreparedIndex, Sample
+from safetrip_trainer.data.parallel import keep_memory
+from safetrip_trainer.data.prepare import PrepareOptions, prepare
+from safetrip_trainer.data.tree import scan_tree
+from safetrip_trainer.data.units import make_units, run_unit
+from safetrip_trainer.synth import SynthOptions, synthesize
+
+SIZE = (512, 512)
+SCENES = 36
+ROUNDS = 9
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+ANNOTATED = {"surface": 1.0, "polygon": 1.0}
+
+
+class PlainDataset(Dataset[dict[str, Any]]):
+    """cv2.imread at full size, PIL polygons (or 16-bit disparity) per image, resize, normalise; no
+    augmentation. The XML is parsed beforehand, which favours this side.
+    """
+
+    def __init__(self, index: PreparedIndex, samples: list[Sample]) -> None:
+        self.index = index
+        self.samples = samples
+        self.annotated: dict[str, AnnotatedImage] = {}
+        for folder in sorted({sample.folder for sample in samples if sample.source != "depth"}):
+            for xml in (index.root / folder).glob("*.xml"):
+                images = parse_cvat(xml).images
+                self.annotated |= {
+                    f"{folder}/{name.rsplit('.', 1)[0]}": image for name, image in images.items()
+                }
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        sample = self.samples[position]
+        image = cv2.cvtColor(cv2.imread(str(self.index.root / sample.image)), cv2.COLOR_BGR2RGB)
+        image = cv2.resize(image, SIZE[::-1])
+        image = (image.astype(np.float32) / 255.0 - MEAN) / STD
+        item = {"image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))}
+        labels, depth = np.full(SIZE, 255, np.uint8), np.zeros(SIZE, np.float32)
+        if sample.disparity is None:
+            labels = cv2.resize(self._draw(sample), SIZE[::-1], interpolation=cv2.INTER_NEAREST)
+        else:
+            depth = cv2.resize(self._depth(sample), SIZE[::-1], interpolation=cv2.INTER_NEAREST)
+        return {**item, "labels": torch.from_numpy(labels).long(), "depth": torch.from_numpy(depth)}
+
+    def _draw(self, sample: Sample) -> np.ndarray:
+        mask = Image.new("L", (sample.width, sample.height), 255)
+        pen = ImageDraw.Draw(mask)
+        for polygon in sorted(self.annotated[sample.id].polygons, key=lambda item: item.z_order):
+            pen.polygon([tuple(point) for point in polygon.points], fill=polygon.label)
+        return np.array(mask)
+
+    def _depth(self, sample: Sample) -> np.ndarray:
+        assert sample.baseline is not None
+        assert sample.fx is not None
+        disparity = cv2.imread(str(self.index.root / str(sample.disparity)), cv2.IMREAD_UNCHANGED)
+        with np.errstate(divide="ignore"):
+            depth = np.float32(sample.baseline * sample.fx * 256) / disparity.astype(np.float32)
+        depth[disparity == 0] = 0
+        return depth
+
+
+@pytest.fixture(scope="module")
+def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PreparedIndex:
+    """`--tree`, or 1920x1080 scenes, with its cache."""
+    folder = tmp_path_factory.mktemp("loader")
+    tree: Path | None = request.config.getoption("--tree")
+    if tree is None:
+        tree = folder / "tree"
+        synthesize(tree, SynthOptions(scenes=SCENES, size=(1920, 1080)))
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    keep_memory()
+    return prepare(tree, folder / "out", PrepareOptions(progress=False)).index
+
+
+def in_turns(**sides: Callable[[], int]) -> dict[str, float]:
+    """Median images a second of CPU time; each side does some work and says how many images that was."""
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(ROUNDS + 1):
+        for name, work in sides.items():
+            started = time.process_time()
+            count = work()
+            if number:
+                rates[name].append(count / (time.process_time() - started))
+    return {name: statistics.median(values) for name, values in rates.items()}
+
+
+def require(benchmark: BenchmarkFixture, rates: dict[str, float], aim: float) -> None:
+    """Report `ours` against `plain`; fail under the aim."""
+    ratio = rates["ours"] / rates["plain"]
+    figures = {f"{name}_images_per_cpu_second": round(rate, 1) for name, rate in rates.items()}
+    benchmark.extra_info.update(ratio=round(ratio, 2), aim=aim, **figures)
+    print(benchmark.extra_info)
+    if not os.environ.get("SAFETRIP_BENCH_REPORT_ONLY"):
+        assert ratio >= aim, benchmark.extra_info
+
+
+def consumer(loader: Iterable[dict[str, Any]]) -> Callable[[], int]:
+    """Reads one epoch."""
+    return lambda: sum(len(batch["image"]) for batch in loader)
+
+
+def compare(prepared: PreparedIndex, ratios: dict[str, float], **options: Any) -> dict[str, float]:
+    """Our loader, augmentation and all, against the plain one on the very same images."""
+    data = SafetripDataModule(str(prepared.prepared), size=SIZE, num_workers=0, ratios=ratios, **options)
+    data.setup("fit")
+    ours = data.train_dataloader()
+    samples = ours.dataset.samples  # type: ignore[attr-defined]
+    order = [samples[draw.sample] for batch in ours.batch_sampler for draw in batch]  # type: ignore[union-attr]
+    plain = DataLoader(PlainDataset(prepared, order), batch_size=8)
+    return in_turns(ours=consumer(ours), plain=consumer(plain))
+
+
+@pytest.mark.parametrize(
+    ("ratios", "aim"),
+    [({**ANNOTATED, "depth": 1.0}, 8.0), (ANNOTATED, 8.0)],
+    ids=["balanced", "annotated"],
+)
+def test_training_against_the_plain_loader(
+    benchmark: BenchmarkFixture, prepared: PreparedIndex, ratios: dict[str, float], aim: float
+) -> None:
+    """At least 8 times the images a second a core."""
+    rates = compare(prepared, ratios)
+    benchmark.pedantic(lambda: None)
+    require(benchmark, rates, aim)
+
+
+@pytest.mark.parametrize("sources", [("surface", "polygon"), ("depth",)], ids=["annotated", "depth"])
+def test_prepare_against_the_plain_loader(
+    benchmark: BenchmarkFixture, prepared: PreparedIndex, tmp_path: Path, sources: tuple[str, ...]
+) -> None:
+    """At least 2 times the rate: it reads, checks, rasterises, hashes, reduces and writes each image once."""
+    folders = tuple(folder for folder in scan_tree(prepared.root).folders if folder.source in sources)
+    spec = CacheSpec(str(tmp_path / "cache"), SIZE)
+
+    def work() -> int:
+        units = make_units(prepared.root, tmp_path / f"out{time.monotonic_ns()}", folders, spec)
+        return sum(len(run_unit(unit).samples) for unit in units)
+
+    samples = [sample for sample in prepared.samples if sample.source in sources]
+    rates = in_turns(ours=work, plain=consumer(DataLoader(PlainDataset(prepared, samples), batch_size=8)))
+    benchmark.pedantic(lambda: None)
+    require(benchmark, rates, 2.0)
