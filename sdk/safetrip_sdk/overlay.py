@@ -60,8 +60,10 @@ class Overlay:
         self._legend = legend
         self._depth = depth
         # 256 rows, so that an id without a class (255) is black instead of an index error.
-        self._table = np.zeros((256, 3), np.uint8)
-        self._table[: len(self._classes)] = [item.color[::-1] for item in self._classes.infos]
+        table = np.zeros((256, 3), np.uint8)
+        table[: len(self._classes)] = [item.color[::-1] for item in self._classes.infos]
+        self._columns = [np.ascontiguousarray(table[:, channel]) for channel in range(3)]
+        self._is_obstacle = self._classes.is_obstacle.astype(np.uint8)
         self._hatched = self._classes.ids_of(CAUTION)
         self._lined = self._classes.ids_of(LINED)
 
@@ -82,26 +84,36 @@ class Overlay:
 
     def _colours(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 BGR: colours by class, obstacles outlined, some surfaces hatched or lined."""
-        colours = self._table[labels]
-        for index in self._hatched:
-            rows, columns = np.nonzero(labels == index)
-            dark = (rows + columns) % 8 < 3
-            colours[rows[dark], columns[dark]] = BLACK
+        cv2 = self._cv2
+        plain = np.ascontiguousarray(labels)
+        dark, light = np.zeros(labels.shape, np.bool_), np.zeros(labels.shape, np.bool_)
+        if self._hatched:
+            rows, columns = np.ogrid[: labels.shape[0], : labels.shape[1]]
+            diagonal = (rows + columns) % 8 < 3
+            for index in self._hatched:
+                dark |= (labels == index) & diagonal
         for index in self._lined:
-            lines = colours[::6]
-            lines[labels[::6] == index] = WHITE
+            light[::6] |= labels[::6] == index
         if self._alpha > 0:
-            # The outline lies inside the obstacle, against whatever is beside, above or below it.
-            edge = np.zeros(labels.shape, np.bool_)
-            across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
-            edge[:, 1:] |= across
-            edge[:, :-1] |= across
-            edge[1:] |= down
-            edge[:-1] |= down
-            rows, columns = np.nonzero(edge)
-            obstacle = self._classes.is_obstacle[labels[rows, columns]]
-            colours[rows[obstacle], columns[obstacle]] = WHITE
+            light |= self._outlines(plain)
+        # Plane by plane: many times as fast as looking triples up.
+        planes = [cv2.LUT(plain, column) for column in self._columns]
+        for plane in planes:
+            np.putmask(plane, dark, 0)
+            np.putmask(plane, light, 255)
+        colours: NDArray[np.uint8] = cv2.merge(planes)
         return colours
+
+    def _outlines(self, labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """(h, w) bool: the pixels of obstacles beside which, above or below, another label stands."""
+        edge = np.zeros(labels.shape, np.bool_)
+        across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
+        edge[:, 1:] |= across
+        edge[:, :-1] |= across
+        edge[1:] |= down
+        edge[:-1] |= down
+        edge &= self._cv2.LUT(labels, self._is_obstacle).view(np.bool_)
+        return edge
 
     def _draw_depth(self, image: NDArray[np.uint8], prediction: Prediction) -> None:
         cv2 = self._cv2

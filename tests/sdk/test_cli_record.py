@@ -142,3 +142,31 @@ def test_a_view_of_a_run(tiny_bundle: Path, tmp_path: Path) -> None:
     words = ["run", str(tiny_bundle), "--source", "synthetic://320x256?fps=20&frames=10"]
     assert main([*words, "--view", str(path)]) == 0
     assert path.stat().st_size > 5000
+
+
+def test_ctrl_c_completes_the_recording(tiny_bundle: Path, tmp_path: Path) -> None:
+    path, view = tmp_path / "run.mcap", tmp_path / "run.rrd"
+    words = ["run", str(tiny_bundle), "--source", "synthetic://320x256?fps=30", "--record", str(path)]
+    process = subprocess.Popen(
+        [*COMMAND, *words, "--view", str(view), "--stats", "-"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 60
+    # The chunk with the first frames is in the file.
+    while not path.exists() or path.stat().st_size < 1 << 20:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "frames/s" in errors
+    assert "Traceback" not in errors
+    assert json.loads(out)["runtime"]["frames"] > 0
+    with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
+        counts = {topic: info.msgcount for topic, info in reader.topics.items()}
+    assert counts["/safetrip/depth"] == counts["/diagnostics"] > 0
+    assert view.stat().st_size > 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -156,6 +156,7 @@ class _Finder:
     runs: Runs
     percentile: float
     camera: CameraIntrinsics | None
+    boxes: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
 
     def nearest(self, candidates: list[tuple[float, NDArray[np.intp]]]) -> _Part | None:
         """The nearest of a sector's parts; None where there is none."""
@@ -200,6 +201,11 @@ class _Finder:
 
     def _box(self, region: int, width: int) -> tuple[int, int, int, int]:
         """left, top, right, bottom of a region, in pixels; right and bottom are one past the last."""
+        if region not in self.boxes:
+            self.boxes[region] = self._measure(region, width)
+        return self.boxes[region]
+
+    def _measure(self, region: int, width: int) -> tuple[int, int, int, int]:
         runs = self.runs
         inside = runs.region == region
         start = runs.start[inside]
