@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch.utils.data import default_collate
 
 from safetrip_sdk.bundle import Bundle
@@ -63,6 +64,8 @@ def test_a_run_leaves_its_record(student: Path, prepared: PreparedIndex) -> None
     record = load_checkpoint(student / "checkpoints" / "last.ckpt")
     assert record["provenance"]["data_hash"] == prepared.data_hash
     assert record["hyper_parameters"]["decoder_channels"] == 32
+    # The whole configuration, the trainer's part too.
+    assert yaml.safe_load(record["config"])["trainer"]["max_epochs"] == 2
 
 
 def test_both_tasks_are_learnt_from_samples_that_each_have_one(prepared: PreparedIndex) -> None:
@@ -117,6 +120,7 @@ def test_checkpoint_to_evaluation_and_bundle(student: Path, prepared: PreparedIn
     manifest = Bundle.open(bundle).manifest
     assert (manifest.input.height, manifest.input.width) == (64, 96)
     assert manifest.training["note"] == "a test's"
+    assert "max_epochs: 2" in manifest.training["config"]
     assert manifest.training["provenance"]["data_hash"] == prepared.data_hash
     assert main(["evaluate", str(bundle), data, "--precision", "fp32", "--backend", "onnxruntime",
                  "--json", str(tmp_path / "runtime.json")]) == 0  # fmt: skip

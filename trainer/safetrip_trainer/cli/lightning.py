@@ -145,6 +145,7 @@ class SafetripCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """What must be known, or made, before the first step."""
+        self.model.run_config = self._parser(self.subcommand).dump(self.config[self.subcommand])
         budget = self._get(self.config, "budget")
         if budget:
             refuse = self._get(self.config, "over_budget") == "refuse"

@@ -61,7 +61,7 @@ class WeightsFile:
         return self.record.get("hyper_parameters") or {}
 
 
-RECORD = ("hyper_parameters", "datamodule_hyper_parameters", "epoch", "global_step", "provenance")
+RECORD = ("hyper_parameters", "datamodule_hyper_parameters", "epoch", "global_step", "config", "provenance")
 """What a checkpoint says of its training besides the tensors."""
 
 _METADATA = "safetrip"

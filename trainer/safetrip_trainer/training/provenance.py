@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +13,7 @@ __all__ = ["provenance"]
 _TOOLS = ("torch", "torchvision", "lightning", "transformers")
 
 
+@lru_cache(maxsize=1)
 def _git_commit() -> str | None:
     """Commit of the code that runs, `+changes` added where the work tree differs; None outside a checkout."""
     folder = Path(__file__).parent

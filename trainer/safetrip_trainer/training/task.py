@@ -44,6 +44,8 @@ class Task(L.LightningModule):
         self.lr = lr
         self.weight_decay = weight_decay
         self.warmup_epochs = warmup_epochs
+        self.run_config: str | None = None
+        """The run's whole configuration as YAML, where a command set it up; goes into its checkpoints."""
         self._resumed_state: dict[str, Tensor] | None = None
         self.segmentation_loss = segmentation_loss
         self.segmentation_metrics = SegmentationMetrics()
@@ -58,6 +60,7 @@ class Task(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         data = getattr(self.trainer, "datamodule", None)
         checkpoint["random_state"] = random_state(self.device)
+        checkpoint["config"] = self.run_config
         checkpoint["provenance"] = provenance(None if data is None else data.index.data_hash)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
