@@ -13,7 +13,7 @@ import pytest
 from safetrip_sdk import Prediction, Timing, open_source
 from safetrip_sdk.errors import SourceError
 from safetrip_sdk.sources.paced import PacedSource
-from safetrip_sdk.sources.scene import CAMERA_HEIGHT, HORIZON, SCENE_CLASSES, Scene
+from safetrip_sdk.sources.scene import CAMERA_HEIGHT, HORIZON, SCENE_CLASSES, Scene, Thing
 from safetrip_sdk.sources.synthetic import SyntheticSource
 
 
@@ -22,15 +22,28 @@ def truth(scene: Scene, seconds: float, size: tuple[int, int] = (256, 320)) -> P
     return Prediction(labels, depth, None, SCENE_CLASSES, 0, 0, Timing(0, 0, 0, 0, 0))
 
 
+def covers(nearer: Thing, item: Thing) -> bool:
+    """Whether something nearer hides a part of the thing (seen from above)."""
+    left, right = ((item.x + side * item.width / 2) / item.z for side in (-1, 1))
+    nearer_left, nearer_right = ((nearer.x + side * nearer.width / 2) / nearer.z for side in (-1, 1))
+    return nearer_left < right and nearer_right > left
+
+
 def test_points_of_the_truth_stand_where_the_things_stand() -> None:
     scene = Scene(720, 1280)
     points = truth(scene, 2.0).points(scene.intrinsics, HORIZON - 1)
     ground = points.xyz[points.labels == SCENE_CLASSES.index("sidewalk")]
     np.testing.assert_allclose(ground[:, 1], CAMERA_HEIGHT, atol=1e-3)
     assert np.abs(ground[:, 0]).max() < 4.3
-    in_view = [item for item in scene.things(2.0) if abs(item.x) + item.width < 0.6 * item.z]
-    assert len(in_view) >= 4
-    for item in in_view:
+    things = scene.things(2.0)
+    whole = [
+        item
+        for item in things
+        if abs(item.x) + item.width < 0.6 * item.z
+        and not any(covers(nearer, item) for nearer in things if nearer.z < item.z)
+    ]
+    assert len(whole) >= 3
+    for item in whole:
         face = points.xyz[np.abs(points.xyz[:, 2] - item.z) < 1e-4]
         face = face[np.abs(face[:, 0] - item.x) < item.width]
         assert face[:, 0].min() == pytest.approx(item.x - item.width / 2, abs=0.1), item
