@@ -21,9 +21,9 @@ __all__ = ["NetInput", "TrainingTransform", "Transform", "Window", "evaluation_t
 
 
 class NetInput(NamedTuple):
-    """`image` (3, h, w) RGB: float32, normalised; or uint8, which `collate` normalises;
-    `labels` (h, w) int64, 255 unlabelled; `depth` (h, w) float32 metres, 0 not measured; `confidence` (h, w)
-    float32 in 0..1 of the labels, or None where it does not matter.
+    """`image` (3, h, w) RGB: float32 and normalised, or bytes, which `collate` normalises; `labels` (h, w)
+    int64 or bytes, 255 unlabelled; `depth` (h, w) float32 metres, 0 not measured; `confidence` (h, w) float32
+    in 0..1 of the labels, or None where it does not matter.
     """
 
     image: Tensor
@@ -123,7 +123,7 @@ class TrainingTransform:
             confidence = None if confidence is None else cv2.flip(confidence, 1)
         return NetInput(
             torch.from_numpy(self._recolored(image, rng)).permute(2, 0, 1),
-            torch.from_numpy(labels.astype(np.int64)),
+            torch.from_numpy(labels),
             torch.from_numpy(depth),
             None if confidence is None else torch.from_numpy(confidence),
         )

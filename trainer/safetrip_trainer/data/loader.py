@@ -25,16 +25,17 @@ logger = logging.getLogger(__name__)
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Items to one batch, ready for the net.
 
-    `image` (N, 3, h, w) float32, normalised RGB, channels last in memory; the items' other tensors stacked;
-    `name` a list; `unreadable` the messages of all. Where an item found no sample to read, the batch holds
-    the messages only.
+    `image` (N, 3, h, w) float32, normalised RGB, channels last in memory; `labels` (N, h, w) int64; `depth`,
+    and `confidence` where items have one, stacked; `name` a list; `unreadable` the messages of all. Where an
+    item found no sample to read, the batch holds the messages only.
     """
     unreadable = [message for item in items for message in item["unreadable"]]
     if any("image" not in item for item in items):
         return {"unreadable": unreadable}
-    targets = [key for key in ("labels", "depth", "confidence") if key in items[0]]
+    targets = [key for key in ("depth", "confidence") if key in items[0]]
     return {
         "image": _stacked([item["image"].permute(1, 2, 0).numpy() for item in items]),
+        "labels": torch.stack([item["labels"] for item in items]).long(),
         **{key: default_collate([item[key] for item in items]) for key in targets},
         "name": [item["name"] for item in items],
         "unreadable": unreadable,
