@@ -124,7 +124,8 @@ def calibrate(
         frames: real frames, such as the training split; `select_frames` chooses among them.
         precision: `"fp16"`, `"int8"` or several; all share one pass over the frames.
         method: of `scales.parse_method`.
-        count, seed: of `select_frames`.
+        count: of `select_frames`.
+        seed: of `select_frames`.
         progress: called with (done, total, what).
 
     Raises:

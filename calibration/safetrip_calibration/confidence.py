@@ -203,7 +203,8 @@ def calibrate_confidence(
     Args:
         bundle_path: the bundle.
         frames: with labels, and not those that the net was trained on: the validation split.
-        count, seed: of `select_frames`, over the frames that have labels.
+        count: of `select_frames`, over the frames that have labels.
+        seed: of `select_frames`.
         progress: called with (done, total, what).
 
     Returns:

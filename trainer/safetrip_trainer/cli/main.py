@@ -11,11 +11,12 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from safetrip_sdk import __version__
 from safetrip_sdk.errors import SafetripError
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 # In the order of the chain.
 _VERBS: dict[str, str] = {
@@ -73,6 +74,12 @@ def _run_verb(verb: str, arguments: list[str]) -> int:
         from safetrip_trainer.cli.lightning import run_lightning
 
         return run_lightning([verb, *arguments])
+    parser, module = make_parser(verb)
+    return int(module.run(parser.parse_args(arguments)) or 0)
+
+
+def make_parser(verb: str) -> tuple[argparse.ArgumentParser, ModuleType]:
+    """The parser of one of our own verbs, and the verb's module."""
     module = importlib.import_module(f"safetrip_trainer.cli.{verb.replace('-', '_')}")
     parser = argparse.ArgumentParser(
         prog=f"trainer {verb}",
@@ -81,7 +88,7 @@ def _run_verb(verb: str, arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.configure(parser)
-    return int(module.run(parser.parse_args(arguments)) or 0)
+    return parser, module
 
 
 def _quiet_third_parties() -> None:
