@@ -102,6 +102,8 @@ def _fraction(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Run it. The statistics come at the end, also after Ctrl-C."""
+    if args.json == args.stats == "-":
+        raise SafetripError("--json - and --stats -: only one of them can have standard output")
     with ExitStack() as stack:
         source = stack.enter_context(open_source(args.source, realtime=args.realtime))
         runtime = stack.enter_context(
