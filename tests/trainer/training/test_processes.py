@@ -87,7 +87,7 @@ def _two(words: list[str]) -> None:
     command = [sys.executable, "-m", "safetrip_trainer", *words]
     command += ["--devices", "2", "--accelerator", "cpu", "--strategy", "ddp"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
