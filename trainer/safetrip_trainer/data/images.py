@@ -86,7 +86,8 @@ def _probe_jpeg(data: bytes, path: Path) -> ImageInfo:
         position += 2 + struct.unpack_from(">H", data, position + 2)[0]
     if size is None or size.width == 0 or size.height == 0:
         raise DatasetError(f"{path}: damaged JPEG header; copy the file again")
-    if data.rfind(b"\xff\xd9", position) < max(data.rfind(b"\xff\xda"), 0):
+    # Sought from the end: at once in a whole file. A thumbnail's own marker lies before the scan.
+    if data.rfind(b"\xff\xd9", position) < 0:
         raise DatasetError(f"{path}: truncated JPEG (no end-of-image marker); copy the file again")
     return size
 
