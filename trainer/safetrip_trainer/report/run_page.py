@@ -37,7 +37,7 @@ def write_run_report(run: Path, record: Mapping[str, Any]) -> Path:
     Returns:
         The report's path.
     """
-    curves = read_curves(run / "metrics.csv")
+    curves = _all_curves(run)
     best = _best(curves)
     shown = {title: [n for n in names if n in curves] for title, names in STUDENT_CURVES.items()}
     config = run / "config.yaml"
@@ -59,6 +59,16 @@ def write_run_report(run: Path, record: Mapping[str, Any]) -> Path:
     return target
 
 
+def _all_curves(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """Of the whole run, what it had written before it was resumed included."""
+    earlier = sorted(run.glob("metrics.before-resume-*.csv"), key=lambda file: int(file.stem.split("-")[-1]))
+    merged: dict[str, dict[int, float]] = {}
+    for file in (*earlier, run / "metrics.csv"):
+        for name, pairs in read_curves(file).items():
+            merged.setdefault(name, {}).update(pairs)
+    return {name: sorted(values.items()) for name, values in merged.items()}
+
+
 def _best(curves: dict[str, list[tuple[int, float]]]) -> dict[str, Any] | None:
     """The validation figures of the epoch with the highest score; `None` before the first validation."""
     if not curves.get("val/score"):
@@ -67,9 +77,7 @@ def _best(curves: dict[str, list[tuple[int, float]]]) -> dict[str, Any] | None:
     found = {name: dict(pairs).get(epoch) for name, pairs in curves.items() if name.startswith("val/")}
     return {
         "epoch": epoch,
-        "class_iou": {
-            n.removeprefix(_IOU): v for n, v in found.items() if n.startswith(_IOU) and v is not None
-        },
+        "class_iou": {name: found[_IOU + name] for name in CLASS_NAMES if found.get(_IOU + name) is not None},
         **{name.removeprefix("val/"): value for name, value in found.items() if not name.startswith(_IOU)},
     }
 
