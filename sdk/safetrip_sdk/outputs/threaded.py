@@ -19,8 +19,9 @@ __all__ = ["ThreadedOutput"]
 
 log = logging.getLogger(__name__)
 
-NICENESS = 15
-"""Of the thread (Linux has one for each): it takes what the inference threads leave."""
+NICENESS = 5
+"""Of the thread (Linux has one for each). Not more: a thread that is starved while it holds the interpreter's
+lock holds up the loop as well."""
 
 
 class ThreadedOutput:
