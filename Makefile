@@ -4,19 +4,27 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test lint benchmark gpu-check clean
+# The versions that were tested, one file for each Python; another Python takes the newest that fit.
+# `make demo LOCK=` installs the newest on this one, too.
+PYVER  := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+LOCK   ?= $(wildcard requirements/lock-py$(PYVER).txt)
+
+.PHONY: help demo test lint docs dist lock benchmark gpu-check clean
 
 help:
 	@echo "make demo       set up, then the whole chain on generated scenes -> runs/demo/report.html"
 	@echo "make test       set up, then lint, types, import rules and every test"
+	@echo "make docs       the documentation as a site -> build/site"
+	@echo "make dist       wheel and source archive, checked -> dist"
+	@echo "make lock       the versions that make demo installs -> requirements"
 	@echo "make benchmark  latency of each precision and backend (pytest-benchmark)"
 	@echo "make gpu-check  correctness, allocation, graph and timing on this machine's NVIDIA GPU"
 
 # Redone only when the dependencies change: the stamp is newer than setup.cfg afterwards.
-$(READY): setup.cfg pyproject.toml
+$(READY): setup.cfg pyproject.toml $(LOCK)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet $(if $(LOCK),--constraint $(LOCK)) --editable '.[dev]'
 	touch $@
 
 demo: $(READY)
@@ -30,6 +38,19 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy sdk/safetrip_sdk trainer/safetrip_trainer calibration/safetrip_calibration
 	$(BIN)/lint-imports
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+
+lock: $(READY)
+	$(BIN)/pip-compile --quiet --upgrade --extra dev --strip-extras --no-annotate --no-header \
+	    --no-emit-index-url --no-emit-find-links --output-file requirements/lock-py$(PYVER).txt setup.cfg
+	sed --in-place '/^safetrip @/d; /^#/d; /^$$/d' requirements/lock-py$(PYVER).txt
 
 benchmark: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-enable

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import configparser
 import json
+import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -106,3 +109,52 @@ def test_imports_run_one_way() -> None:
     command = [str(Path(sys.executable).parent / "lint-imports"), "--config", str(ROOT / "pyproject.toml")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_lock_names_every_requirement(setup: configparser.ConfigParser) -> None:
+    """What `make demo` installs is pinned, whatever is newest then; other Pythons take the newest."""
+    extras = setup["options.extras_require"]
+    wanted: set[str] = set()
+    pending = ["dev"]
+    while pending:
+        for line in _lines(extras[pending.pop()]):
+            name, listed = re.match(r"([\w.-]+)(?:\[([\w,]+)\])?", line).groups()  # type: ignore[union-attr]
+            if name == "safetrip":
+                pending += listed.split(",")
+            else:
+                wanted.add(name.lower().replace("_", "-"))
+    for file in (ROOT / "requirements").glob("lock-py*.txt"):
+        lines = file.read_text().splitlines()
+        assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
+        missing = wanted - {line.split("==")[0].replace("_", "-") for line in lines}
+        assert missing == set(), f"{file.name}: {missing}: run `make lock`"
+
+
+@pytest.mark.slow
+def test_wheel_and_source_archive_are_fit_for_an_index(tmp_path: Path) -> None:
+    """Built from what git tracks; the wheel is pure Python and the SDK in it imports as it is."""
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    for name in filter(None, tracked):
+        if (ROOT / name).is_file():
+            target = tmp_path / "source" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target)
+    out = tmp_path / "dist"
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(tmp_path / "source")]
+    subprocess.run(build, check=True, capture_output=True)
+    files = sorted(out.iterdir())
+    subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *map(str, files)], check=True)
+    wheel = next(file for file in files if file.suffix == ".whl")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    packages = ("safetrip_sdk", "safetrip_trainer", "safetrip_calibration")
+    assert {f"{package}/py.typed" for package in packages} <= set(names)
+    assert any(name.endswith("LICENSE") for name in names)
+    assert not any(name.startswith(("tests", "benchmarks", "docs")) for name in names)
+    code = (
+        f"import sys; sys.path.insert(0, {str(wheel)!r}); import safetrip_sdk; print(safetrip_sdk.__file__)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.startswith(str(wheel))
