@@ -54,12 +54,3 @@ def test_zero_disparity_divides_nothing(recwarn: pytest.WarningsRecorder) -> Non
     depth = disparity_to_depth(np.zeros((4, 4), np.uint16), 0.1, 500.0)
     assert np.isnan(depth).all()
     assert not recwarn.list
-
-
-def test_confidence_decides_what_is_known() -> None:
-    disparity = np.full((1, 4), 256, np.uint16)
-    confidence = np.array([[0, 1, 160, 255]], np.uint8)
-    known = [
-        np.isfinite(disparity_to_depth(disparity, 1, 1, confidence, least))[0].tolist() for least in (1, 255)
-    ]
-    assert known == [[False, True, True, True], [False, False, False, True]]

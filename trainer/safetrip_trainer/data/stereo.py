@@ -62,23 +62,17 @@ def _number(values: dict[str, str], key: str, path: Path, required: bool = False
     return value
 
 
-def disparity_to_depth(
-    disparity: np.ndarray,
-    baseline: float,
-    fx: float,
-    confidence: np.ndarray | None = None,
-    min_confidence: int = 1,
-) -> np.ndarray:
-    """(H, W) uint16 disp16 -> (H, W) float32 metres along the camera's z, NaN where unknown.
+def disparity_to_depth(disparity: np.ndarray, baseline: float, fx: float) -> np.ndarray:
+    """(H, W) uint16 disp16 -> (H, W) float32 metres along the camera's z, NaN where the disparity is 0.
 
-    depth = baseline * fx / (disp16 / 256), `baseline` in metres. Unknown: disparity 0, or `confidence` (H, W)
-    uint8 below `min_confidence`.
+    depth = baseline * fx / (disp16 / 256), `baseline` in metres.
     """
-    known = disparity > 0
-    if confidence is not None:
-        known &= confidence >= min_confidence
     depth = np.full(disparity.shape, np.nan, dtype=np.float32)
     np.divide(
-        np.float32(baseline * fx * DISPARITY_SCALE), disparity, out=depth, where=known, dtype=np.float32
+        np.float32(baseline * fx * DISPARITY_SCALE),
+        disparity,
+        out=depth,
+        where=disparity > 0,
+        dtype=np.float32,
     )
     return depth
