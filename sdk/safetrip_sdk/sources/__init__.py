@@ -11,7 +11,7 @@ URI                                             source, and its options
 ``street.mp4``, ``file:///data/street.mp4``     video; ``?realtime=1&fps=25`` (with ``file://``)
 ``photo.jpg``, ``photos/``, ``photos/*.png``    image file, folder (sorted by name), glob
 ``mcap://run.mcap``                             recording: ``?realtime=1&topic=/camera/image_raw``
-``synthetic://1920x1080``                       generated street: ``?fps=30&frames=100``
+``synthetic://1920x1080``                       generated street (640x480 where no size is given): ``?fps=30&frames=100``
 ==============================================  =======================================================
 
 Cameras and network streams have a thread of their own, give the newest frame, and come back after a loss:
@@ -176,7 +176,7 @@ def _open_synthetic(uri: SourceUri) -> FrameSource:
     from safetrip_sdk.sources.synthetic import SyntheticSource
 
     options = uri.read_options({"fps": number, "frames": whole})
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", uri.target)
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", uri.target or "640x480")
     if match is None:
         raise SourceError(f"{uri.text}: want synthetic://WIDTHxHEIGHT?fps=30&frames=100")
     return SyntheticSource((int(match[2]), int(match[1])), **options)
