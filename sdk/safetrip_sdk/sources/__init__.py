@@ -11,7 +11,7 @@ URI                                             source, and its options
 ``street.mp4``, ``file:///data/street.mp4``     video; ``?realtime=1&fps=25`` (with ``file://``)
 ``photo.jpg``, ``photos/``, ``photos/*.png``    image file, folder (sorted by name), glob
 ``mcap://run.mcap``                             recording: ``?realtime=1&topic=/camera/image_raw``
-``synthetic://1920x1080``                       generated street (640x480 where no size is given): ``?fps=30&frames=100``
+``synthetic://1920x1080``                       generated street (640x480 by default): ``?fps=30&frames=100``
 ==============================================  =======================================================
 
 Cameras and network streams have a thread of their own, give the newest frame, and come back after a loss:

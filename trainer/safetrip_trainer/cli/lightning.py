@@ -13,6 +13,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from safetrip_calibration.calibrate import DEFAULT_METHOD
 from safetrip_trainer.cli.progress import bar
 from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.errors import TrainerError
@@ -59,6 +60,12 @@ class SafetripCLI(LightningCLI):
             type=Literal["off", "int8"],
             default="off",
             help="int8: quantisation-aware training of the student that --ckpt_path names",
+        )
+        parser.add_argument(
+            "--quantize-method",
+            type=str,
+            default=DEFAULT_METHOD,
+            help=f"how --quantize chooses its first scales, as trainer calibrate does ({DEFAULT_METHOD})",
         )
         parser.add_argument(
             "--budget",
@@ -153,7 +160,11 @@ class SafetripCLI(LightningCLI):
         if self._starts_quantizing():
             with bar() as progress:
                 start_quantizing(
-                    self.model, Path(self._get(self.config, "ckpt_path")), self.datamodule, progress
+                    self.model,
+                    Path(self._get(self.config, "ckpt_path")),
+                    self.datamodule,
+                    self._get(self.config, "quantize_method"),
+                    progress,
                 )
             # Not a run to go on with, but weights to start from.
             self.config_init[self.subcommand]["ckpt_path"] = None

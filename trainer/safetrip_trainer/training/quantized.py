@@ -31,9 +31,16 @@ def is_quantized(checkpoint: Path) -> bool:
 
 
 def start_quantizing(
-    task: Task, checkpoint: Path, data: SafetripDataModule, progress: Progress | None = None
+    task: Task, checkpoint: Path, data: SafetripDataModule, method: str, progress: Progress | None = None
 ) -> None:
     """Puts the checkpoint's student, calibrated on the training images, in the place of the task's net.
+
+    Args:
+        task: of the student.
+        checkpoint: of a student in float.
+        data: its training images are calibrated on, at its size.
+        method: of `trainer calibrate`.
+        progress: called with (done, total, what).
 
     Raises:
         TrainerError: the task trains a teacher.
@@ -51,5 +58,9 @@ def start_quantizing(
             checkpoint, *trained_at, *data.size,
         )  # fmt: skip
     data.prepare_data()
-    task.quantize(quantize_student(net, data.size, PreparedFrames(data.index, "train"), progress=progress))
+    task.quantize(
+        quantize_student(
+            net, data.size, PreparedFrames(data.index, "train"), method=method, progress=progress
+        )
+    )
     logger.info("%s: quantised; its rounding is trained from here", checkpoint)
