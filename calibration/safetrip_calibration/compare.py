@@ -109,7 +109,8 @@ def compare(
     Args:
         bundle_path: a bundle that holds fp32.
         frames: with truth where there is any.
-        precisions, backends: which; all that are present by default.
+        precisions: which; all that the bundle holds by default.
+        backends: which; all that are present by default.
         thresholds: `load_thresholds()` by default.
         progress: called with (frames done, total, what).
         write: False leaves the bundle alone.
