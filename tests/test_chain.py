@@ -36,6 +36,12 @@ def test_the_bundle_is_whole_and_tells_its_story(demo: Path) -> None:
     bundle.verify()
     manifest = bundle.manifest
     assert set(manifest.precisions) == {"fp32", "fp16", "int8"}
+    confidence = manifest.calibration["confidence"]
+    assert set(confidence) == set(manifest.precisions)
+    assert all(
+        f"{100 * fit['ece_after']:.1f} % after" in (demo / "report.html").read_text()
+        for fit in confidence.values()
+    )
     sizes = {name: manifest.files[info.file].size for name, info in manifest.precisions.items()}
     assert sizes["int8"] < 0.35 * sizes["fp32"]
     assert "compare" in manifest.precisions["int8"].metrics

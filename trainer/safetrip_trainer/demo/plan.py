@@ -109,8 +109,8 @@ class DemoPlan:
                     "--json", str(out / "evaluate.json"), "--overlays", str(out / "overlays")),
             trainer("Export the deploy graph", "export", checkpoint, "--out", bundle, "--input-size", size,
                     "--note", LABEL),
-            trainer("Calibrate FP16 and INT8", "calibrate", bundle, prepared, "--precision", "fp16,int8",
-                    "--count", "64"),
+            trainer("Calibrate FP16, INT8 and confidence", "calibrate", bundle, prepared,
+                    "--precision", "fp16,int8", "--confidence", "--count", "64"),
             trainer("Build TensorRT-RTX engines", "build", bundle, "--target", "rtx", "--frame", "1080x1920"),
             # A precision that the comparison rejects is a finding: the robot then does not take it.
             Step("Compare precisions and backends", "trainer",
