@@ -149,7 +149,8 @@ def test_replay_names_the_sample_and_refuses_other_files(
     def spoilt(self: SafetripDataset, position: int) -> dict[str, object]:
         given = item(self, position)
         if given["name"] == bad:
-            given["image"] = given["image"].clone()
+            # A transform that gives floats, and one that is no number among them.
+            given["image"] = given["image"].float()
             given["image"][0, 3, 3] = float("inf")
         return given
 
