@@ -22,9 +22,9 @@ __all__ = ["SafetripDataset"]
 class SafetripDataset(Dataset[dict[str, Any]]):
     """Images with class labels and depth, either of which may be missing.
 
-    An item holds `image` (3, h, w) RGB, normalised float32 or bytes, which `collate` normalises; `labels` (h, w)
-    int64, 255 where unlabelled; `depth` (h, w) float32 metres, 0 where not measured; `name`, the sample's id; and
-    `unreadable`, a message for each sample that could not be read on the way.
+    An item holds `image` (3, h, w) RGB, normalised float32 or bytes, which `collate` normalises; `labels`
+    (h, w) int64, 255 where unlabelled; `depth` (h, w) float32 metres, 0 where not measured; `name`, the
+    sample's id; and `unreadable`, a message for each sample that could not be read on the way.
 
     Args:
         index: the prepared set.
