@@ -18,6 +18,7 @@ from safetrip_trainer.cli.progress import bar
 from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.errors import TrainerError
 from safetrip_trainer.model.checkpoint import net_tensors, read_weights, write_safetensors
+from safetrip_trainer.quantize import QuantizedNet
 from safetrip_trainer.report.run_page import write_run_report
 from safetrip_trainer.training.budget import require_budget
 from safetrip_trainer.training.checkpoint_io import AtomicCheckpointIO
@@ -95,7 +96,7 @@ class SafetripCLI(LightningCLI):
         config = self._get(self.config_init, "trainer", default={})
         folder = Path(self._get(self.config, "out", "runs")) / self._get(self.config, "run_name", "hydranet")
         if self.subcommand == "fit":
-            resume = bool(self._get(self.config, "ckpt_path")) and not self._starts_quantizing()
+            resume = bool(self._get(self.config, "ckpt_path")) and not self.starts_quantizing
             folder = claim_run_folder(folder, resume=resume)
         self.run_folder = folder
         logging_on = config.get("logger") in (None, True)
@@ -137,7 +138,7 @@ class SafetripCLI(LightningCLI):
         file = read_weights(best)
         weights = self.run_folder / "weights.safetensors"
         # A quantised net is built from its tensors, names included.
-        tensors = file.state if is_quantized(best) else net_tensors(file.state)
+        tensors = file.state if QuantizedNet.is_in(file.state) else net_tensors(file.state)
         write_safetensors(weights, tensors, file.record)
         print(f"{weights}: the best weights")
         if (self.run_folder / "metrics.csv").is_file():
@@ -147,7 +148,9 @@ class SafetripCLI(LightningCLI):
         # Lightning lets a checkpoint's hyper-parameters win over the configuration: right for a run that goes
         # on, wrong for one that only starts from its weights, by a recipe of its own.
         self.subcommand = self.config.get("subcommand")
-        if not self._starts_quantizing():
+        # Asked once: the answer is in the checkpoint, which is large.
+        self.starts_quantizing = self._starts_quantizing()
+        if not self.starts_quantizing:
             super()._parse_ckpt_path()
 
     def before_fit(self) -> None:
@@ -157,7 +160,7 @@ class SafetripCLI(LightningCLI):
         if budget:
             refuse = self._get(self.config, "over_budget") == "refuse"
             require_budget(self.model, self.datamodule.size, Path(budget), refuse)
-        if self._starts_quantizing():
+        if self.starts_quantizing:
             with bar() as progress:
                 start_quantizing(
                     self.model,

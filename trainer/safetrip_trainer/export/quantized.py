@@ -61,10 +61,12 @@ def export_quantized_bundle(
     origin.quantizing = False
     size = net.input_size
     float_check = verify_export(DeployGraph(origin, size), net.graph.model, checked)
+    int8 = net.int8_model()
     check = verify_export(
-        DeployGraph(net, size), net.int8_model(), checked, _MIN_LABEL_AGREEMENT, max_depth_error=float("inf")
+        DeployGraph(net, size), int8, checked, _MIN_LABEL_AGREEMENT, max_depth_error=float("inf")
     )
-    made = Calibration(cast_graph(net.int8_model(), measured.faults), measured.faults, net.plan)
+    faults = measured.faults
+    made = Calibration(cast_graph(int8, faults), faults, net.plan)
     agreement = {"label_agreement_with_torch": check.label_agreement, "frames": check.frames}
     with Bundle.create(out, new_manifest(out, size, training, float_check), overwrite=overwrite) as draft:
         draft.write(model_file("fp32"), net.graph.model.SerializeToString(deterministic=True))
