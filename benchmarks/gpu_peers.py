@@ -5,7 +5,9 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -83,12 +85,34 @@ def one_precision(
             slot: Any = runtime._pipeline.pool.slots[0]  # type: ignore[union-attr]
             captured = slot.captured
     return {
+        "int8": int8_audit(path, info) if precision == "int8" else None,
         "file": info.file,
         "build_s": round(built, 2),
         "open_s": opened,
         "graph": captured,
         "labels_equal": min(equal),
         "p50_ms": milliseconds,
+    }
+
+
+def int8_audit(path: Path, info: engines.EngineInfo) -> dict[str, Any]:
+    """How many of the quantised convolutions run in INT8, and what the others run in."""
+    import onnx
+
+    from safetrip_calibration.engine_audit import audit_int8
+    from safetrip_sdk.backends.tensorrt import inspect_engine
+
+    bundle = Bundle.open(path)
+    layers = inspect_engine(bundle, info)
+    audit = audit_int8(onnx.load_from_string(bundle.read(bundle.manifest.precisions["int8"].file)), layers)
+    kinds = Counter(f"{layer.kind} in {layer.precision}" for layer in layers)
+    return {
+        "complete": audit.complete,
+        "in_int8": len(audit.int8),
+        "wider": audit.wider,
+        "not_named": audit.missing,
+        "layers": dict(kinds),
+        "sample": [asdict(layer) for layer in layers[:8]],
     }
 
 

@@ -61,6 +61,8 @@ def build_engine(
         errors = "".join(f"\n  {parser.get_error(index)}" for index in range(parser.num_errors))
         raise EngineBuildError(f"{backend} {library.version} cannot read the ONNX:{errors}{library.said()}")
     config = builder.create_builder_config()
+    # So that `safetrip layers` can say afterwards what each layer computes in; costs no time when it runs.
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     _fix_frame(builder, network, config, frame_size)
     _set_capabilities(trt, config, backend, compute_capabilities)
     if progress is not None and hasattr(trt, "IProgressMonitor"):

@@ -285,6 +285,9 @@ class FakeTensorRt(types.ModuleType):
         def __init__(self) -> None: ...
 
     rtx: FakeRtx
+    LayerInformationFormat = enum.Enum("LayerInformationFormat", "ONELINE JSON")
+    layers = "{}"
+    """What the inspector says."""
     TensorIOMode = enum.Enum("TensorIOMode", "INPUT OUTPUT")
 
     def __init__(self, cuda: FakeCuda) -> None:
@@ -354,6 +357,23 @@ class Engine:
 
     def create_runtime_config(self) -> Any:
         return RuntimeConfig(self.module)
+
+    def create_engine_inspector(self) -> Any:
+        return Inspector(self.module)
+
+
+class Inspector:
+    """Knows types only once it has a context with the frame's size set."""
+
+    execution_context: Any = None
+
+    def __init__(self, module: FakeTensorRt) -> None:
+        self.module = module
+
+    def get_engine_information(self, form: Any) -> str:
+        assert form is self.module.LayerInformationFormat.JSON
+        assert isinstance(self.execution_context, Context)
+        return self.module.layers
 
 
 class RuntimeConfig:

@@ -15,9 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safetrip_sdk.backends.base import BackendOptions, ModelSpec, model_spec
-from safetrip_sdk.backends.cuda_slot import CudaBackend, CudaContext, CudaSlot
+from safetrip_sdk.backends.cuda_slot import CudaBackend, CudaSlot
 from safetrip_sdk.cuda import Cuda
-from safetrip_sdk.engines import FoundEngine, find_or_build, keep_runtime_cache, key_for
+from safetrip_sdk.engine_layers import EngineLayer, parse_layers
+from safetrip_sdk.engines import (
+    EngineInfo,
+    FoundEngine,
+    find,
+    find_or_build,
+    keep_runtime_cache,
+    key_for,
+)
 from safetrip_sdk.errors import (
     BackendUnavailableError,
     EngineError,
@@ -29,7 +37,7 @@ from safetrip_sdk.errors import (
 if TYPE_CHECKING:
     from safetrip_sdk.bundle import Bundle
 
-__all__ = ["FLAVORS", "Flavor", "Library", "TensorRtProgram", "open_backend", "probe"]
+__all__ = ["FLAVORS", "Flavor", "Library", "TensorRtProgram", "inspect_engine", "open_backend", "probe"]
 
 log = logging.getLogger(__name__)
 
@@ -107,15 +115,21 @@ class Library:
             severity.VERBOSE: logging.DEBUG,
         }
         lines, name, base = self.lines, self.name, self.trt.ILogger
+        warned: set[str] = set()
 
         class Logger(base):  # type: ignore[misc, valid-type]
-            """To Python's logging, and into the messages of exceptions."""
+            """To Python's logging, and into the messages of exceptions; a warning is given once."""
 
             def __init__(self) -> None:
                 base.__init__(self)
 
             def log(self, level: Any, message: str) -> None:
                 number = levels.get(level, logging.INFO)
+                if number == logging.WARNING:
+                    # RTX says some things once per layer: hundreds of the same line.
+                    if message in warned:
+                        return
+                    warned.add(message)
                 # The library's chatter is worth INFO in nobody's log: one step down, errors excepted.
                 log.log(number if number >= logging.WARNING else logging.DEBUG, "%s: %s", name, message)
                 if number >= logging.WARNING:
@@ -188,7 +202,7 @@ class TensorRtProgram:
         data = self._cache.serialize()
         return b"" if data is None else bytes(data)
 
-    def make_context(self) -> CudaContext:
+    def make_context(self) -> TensorRtContext:
         """An execution context with its own device memory."""
         arguments = () if self._config is None else (self._config,)
         context = self._engine.create_execution_context(*arguments)
@@ -201,6 +215,23 @@ class TensorRtProgram:
             raise EngineMismatchError(f"{self.name}: refuses frames of {frame.shape}:{self._library.said()}")
         return TensorRtContext(self._library, context)
 
+    def layers(self) -> tuple[EngineLayer, ...]:
+        """The engine's layers by the library's inspector: which kernel each became, and its types.
+
+        Raises:
+            EngineError: the inspector's answer cannot be read.
+        """
+        inspector = self._engine.create_engine_inspector()
+        context = self.make_context()
+        try:
+            # Without a context the frame's free sides make every type "N/A due to dynamic shapes".
+            inspector.execution_context = context.handle
+            form = self._library.trt.LayerInformationFormat.JSON
+            return parse_layers(inspector.get_engine_information(form))
+        finally:
+            inspector = None
+            context.close()
+
     def close(self) -> None:
         """Drop the engine, then the runtime that made it."""
         self._cache = self._config = None
@@ -209,15 +240,15 @@ class TensorRtProgram:
 
 
 class TensorRtContext:
-    """An execution context of one slot."""
+    """An execution context of one slot; `handle` is the library's own object."""
 
     def __init__(self, library: Library, context: Any) -> None:
         self._library = library
-        self._context = context
+        self.handle = context
 
     def bind(self, name: str, pointer: int) -> None:
         """`pointer` must be a multiple of 256."""
-        if not self._context.set_tensor_address(name, pointer):
+        if not self.handle.set_tensor_address(name, pointer):
             raise EngineError(f"{self._library.name}: refuses an address for {name}:{self._library.said()}")
 
     def enqueue(self, stream: int) -> None:
@@ -226,12 +257,12 @@ class TensorRtContext:
         Raises:
             InferenceError: the library returned False; its log is in the message.
         """
-        if not self._context.execute_async_v3(stream):
+        if not self.handle.execute_async_v3(stream):
             raise InferenceError(f"{self._library.name}: enqueue failed:{self._library.said()}")
 
     def close(self) -> None:
         """Drop the context and its device memory."""
-        self._context = None
+        self.handle = None
 
 
 def _require_valid(library: Library, runtime: Any, plan: bytes) -> None:
@@ -285,6 +316,23 @@ def open_backend(
     if not library.flavor.jit:
         return CudaBackend(cuda, program, options)
     return _JitBackend(cuda, program, options, found)
+
+
+def inspect_engine(bundle: Bundle, info: EngineInfo, device: int = 0) -> tuple[EngineLayer, ...]:
+    """The layers of one engine of the bundle.
+
+    Raises:
+        BackendUnavailableError: its library or a GPU is missing.
+        EngineError, EngineMismatchError: it does not fit this device; the text names the difference.
+    """
+    library, cuda = Library(info.key.backend), Cuda(device)
+    key = key_for(library, cuda, (info.key.height, info.key.width), info.key.precision)
+    found = find(bundle, key, cuda.driver)
+    program = TensorRtProgram(library, found.plan, found.runtime_cache)
+    try:
+        return program.layers()
+    finally:
+        program.close()
 
 
 class _JitBackend(CudaBackend):

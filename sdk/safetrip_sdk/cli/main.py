@@ -20,7 +20,7 @@ from safetrip_sdk.errors import SafetripError
 
 __all__ = ["main", "make_parser"]
 
-VERBS = ("run", "bench", "info", "build", "doctor", "recover", "completion")
+VERBS = ("run", "bench", "info", "build", "layers", "doctor", "recover", "completion")
 
 _EPILOG = """\
 examples:
