@@ -92,7 +92,8 @@ class KernelProgram:
         check(nvrtc.nvrtcCompileProgram(program, 1, [option]))
         cubin = b" " * check(nvrtc.nvrtcGetCUBINSize(program))
         check(nvrtc.nvrtcGetCUBIN(program, cubin))
-        self._module = check(driver.cuModuleLoadData(np.char.array(cubin).ctypes.data))
+        image = np.frombuffer(cubin, np.uint8)  # has a name, so that it lives until it is loaded
+        self._module = check(driver.cuModuleLoadData(image.ctypes.data))
         self._function = check(driver.cuModuleGetFunction(self._module, b"predict"))
         self._zero = 0
         if not hold:
