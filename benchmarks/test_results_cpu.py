@@ -32,6 +32,9 @@ from safetrip_sdk.sources.synthetic import SyntheticSource
 
 SIZE = (512, 512)
 LIMIT_MS = 3.0
+MEANINGLESS_MS = 6.0
+"""Of labels that no trained net gives: the worst case, bounded."""
+
 CAMERA = CameraIntrinsics.from_fov(64, 1920, 1080)
 Labels = NDArray[np.uint8]
 
@@ -70,6 +73,17 @@ def speckled() -> tuple[Labels, NDArray[np.float32]]:
     return labels, depth
 
 
+def noise() -> tuple[Labels, NDArray[np.float32]]:
+    """Every pixel at random."""
+    return np.random.default_rng(3).integers(0, 8, SIZE).astype(np.uint8), street()[1]
+
+
+def patches() -> tuple[Labels, NDArray[np.float32]]:
+    """Squares of 4x4 pixels at random: more regions than an untrained net's, whose grid is as coarse."""
+    coarse = np.random.default_rng(3).integers(0, 8, (SIZE[0] // 4, SIZE[1] // 4))
+    return np.kron(coarse, np.ones((4, 4), np.int64)).astype(np.uint8), street()[1]
+
+
 METHODS: dict[str, Callable[[Prediction], Any]] = {
     "hazards": lambda prediction: prediction.hazards(CAMERA),
     "walkable": lambda prediction: prediction.walkable(CAMERA),
@@ -78,9 +92,11 @@ METHODS: dict[str, Callable[[Prediction], Any]] = {
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("scene", [street, crowded, obstacle, speckled], ids=lambda scene: scene.__name__)
+@pytest.mark.parametrize(
+    "scene", [street, crowded, obstacle, speckled, noise, patches], ids=lambda scene: scene.__name__
+)
 def test_results(benchmark: BenchmarkFixture, scene: Callable[[], Any], method: str) -> None:
-    """At most 3 ms of one core; the speckled picture is reported, not held to it."""
+    """At most 3 ms of one core; labels without a meaning at most 6."""
     labels, depth = scene()
     confidence = np.full(SIZE, 200, np.uint8)
     prediction = Prediction(labels, depth, confidence, SCENE_CLASSES, 0, 0, Timing(0, 0, 0, 0, 0))
@@ -92,8 +108,9 @@ def test_results(benchmark: BenchmarkFixture, scene: Callable[[], Any], method: 
     benchmark.pedantic(METHODS[method], (prediction,), rounds=5)
     median = statistics.median(times)
     benchmark.extra_info.update(median_ms=round(median, 2), best_ms=round(min(times), 2))
-    if scene is not speckled and not os.environ.get("SAFETRIP_BENCH_REPORT_ONLY"):
-        assert median <= LIMIT_MS, benchmark.extra_info
+    limit = MEANINGLESS_MS if scene in (noise, patches) else LIMIT_MS
+    if not os.environ.get("SAFETRIP_BENCH_REPORT_ONLY"):
+        assert median <= limit, benchmark.extra_info
 
 
 @pytest.fixture(scope="module")

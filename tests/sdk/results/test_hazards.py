@@ -167,12 +167,16 @@ def flood(labels: NDArray[np.uint8], wanted: set[int]) -> NDArray[np.int64]:
         lambda size: arrays(np.uint8, size, elements=st.sampled_from([0, 4, 5, NOTHING]))
     ),
     sectors=st.integers(1, 4),
+    least=st.integers(0, 6),
 )
-def test_regions_are_those_of_a_flood_fill(labels: NDArray[np.uint8], sectors: int) -> None:
+def test_regions_are_those_of_a_flood_fill(labels: NDArray[np.uint8], sectors: int, least: int) -> None:
     edges = sector_edges(labels.shape[1], min(sectors, labels.shape[1]), None)
-    runs = find_runs(labels, TABLE.is_obstacle, edges)
+    runs = find_runs(labels, TABLE.is_obstacle, edges, least)
     reference = flood(labels, {4, 5})
+    sizes = np.bincount(reference.ravel())
+    reference[sizes[reference] < least] = 0
     assert int(runs.length.sum()) == int((reference > 0).sum())
+    assert set(runs.region.tolist()) == set(range(np.unique(reference[reference > 0]).size))
     pairs = set()
     for start, length, label, sector, region in zip(*runs):
         row, column = divmod(int(start), labels.shape[1])
@@ -184,6 +188,44 @@ def test_regions_are_those_of_a_flood_fill(labels: NDArray[np.uint8], sectors: i
         pairs.add((int(region), int(cells[0])))
     # One to one.
     assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    labels=st.tuples(st.integers(1, 14), st.integers(1, 14)).flatmap(
+        lambda size: arrays(np.uint8, size, elements=st.sampled_from([0, 4, 4, 5]))
+    ),
+    sectors=st.integers(1, 3),
+    generator=st.integers(0, 2**31).map(np.random.default_rng),
+)
+def test_hazards_are_the_nearest_parts_of_a_flood_fill(
+    labels: NDArray[np.uint8], sectors: int, generator: np.random.Generator
+) -> None:
+    """With small pictures every pixel is looked at: the distances are exactly those of the definition."""
+    sectors = min(sectors, labels.shape[1])
+    depth = generator.permutation(labels.size).reshape(labels.shape).astype(np.float32) + 1
+    scene = replaced(cast(CAMERA, labels.shape, [], []), labels, depth)
+    least = 3.0
+    found = {
+        item.sector: item.distance
+        for item in find_hazards(scene, TABLE, sectors=sectors, min_area=least / labels.size)
+    }
+    edges = sector_edges(labels.shape[1], sectors, None)
+    reference, expected = flood(labels, {4, 5}), {}
+    for sector in range(sectors):
+        columns = np.s_[:, edges[sector] : edges[sector + 1]]
+        distances = []
+        for region in set(reference[columns].ravel().tolist()) - {0}:
+            inside = [
+                np.sort(depth[:, edges[i] : edges[i + 1]][reference[:, edges[i] : edges[i + 1]] == region])
+                for i in range(sectors)
+            ]
+            sizes = [part.size for part in inside]
+            if sum(sizes) >= least and (sizes[sector] >= least or sizes[sector] == max(sizes)):
+                distances.append(inside[sector][math.floor(0.05 * (sizes[sector] - 1))])
+        if distances:
+            expected[sector] = min(distances)
+    assert found == expected
 
 
 @settings(max_examples=100, deadline=None)
