@@ -66,7 +66,7 @@ def find_parts(runs: Runs, depth: NDArray[np.float32], sectors: int, least: floa
     key = runs.region * sectors + runs.sector
     # Integers of two bytes numpy sorts by digits, some ten times as fast.
     order = np.argsort(key.astype(np.uint16) if key.max() < 1 << 16 else key, kind="stable")
-    key, runs = key[order], Runs(*(column[order] for column in runs))
+    key, runs = key[order], runs.taken(order)
     first = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
     count = np.diff(first, append=key.size)
     size = np.add.reduceat(runs.length, first)
@@ -83,6 +83,8 @@ def find_parts(runs: Runs, depth: NDArray[np.float32], sectors: int, least: floa
     kept = kept[np.argsort(nearest[kept], kind="stable")]
     by_sector: list[list[Part]] = [[] for _ in range(sectors)]
     columns = (sector, region, size, nearest, first, first + count, end - seen, end)
-    for of, *figures, begin, stop, seen_from, seen_to in zip(*(column[kept].tolist() for column in columns)):
-        by_sector[of].append(Part(*figures, slice(begin, stop), slice(seen_from, seen_to)))
+    rows = zip(*(column[kept].tolist() for column in columns))
+    for of, number, pixels_in_all, metres, begin, stop, seen_from, seen_to in rows:
+        runs_of, seen_of = slice(begin, stop), slice(seen_from, seen_to)
+        by_sector[of].append(Part(number, pixels_in_all, metres, runs_of, seen_of))
     return Parts(runs, pixels, depths, by_sector)

@@ -37,6 +37,11 @@ class Runs(NamedTuple):
     sector: NDArray[np.intp]
     region: NDArray[np.intp]
 
+    def taken(self, order: NDArray[np.intp]) -> Runs:
+        """These of the runs, in this order."""
+        start, length, label, sector, region = self
+        return Runs(start[order], length[order], label[order], sector[order], region[order])
+
 
 def find_runs(
     labels: NDArray[np.uint8], wanted: NDArray[np.bool_], edges: NDArray[np.intp], least: float = 1
@@ -70,7 +75,8 @@ def find_runs(
     # Of each pixel from the first cut on, the number of the run it is in.
     number = np.repeat(np.cumsum(begins, dtype=np.int32), np.diff(bounds))
     upper -= cuts[0]
-    root = _components(start.size, number[upper + width] - 1, number[upper] - 1)
+    above, under = number[upper].astype(np.intp) - 1, number[upper + width].astype(np.intp) - 1
+    root = _components(start.size, under, above)
     area = np.bincount(root, end - start, minlength=start.size)
     alive = np.flatnonzero(area[root] >= least)
     region = np.zeros(start.size, np.intp)
@@ -110,10 +116,9 @@ def _members(labels: NDArray[np.uint8], wanted: NDArray[np.bool_]) -> NDArray[np
     return functools.reduce(np.logical_or, masks) if masks else np.zeros(labels.shape, np.bool_)
 
 
-def _components(count: int, first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.intp]:
+def _components(count: int, first: NDArray[np.intp], second: NDArray[np.intp]) -> NDArray[np.intp]:
     """The least run number of each run's component, of pairs of neighbours."""
     root = np.arange(count)
-    first, second = first.astype(np.intp), second.astype(np.intp)
     while first.size:
         low, high = np.minimum(first, second), np.maximum(first, second)
         # Where several pairs name one `high`, any of them may win: the rest come again in the next round.
