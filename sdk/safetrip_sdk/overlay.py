@@ -22,10 +22,13 @@ from safetrip_sdk.sources.opencv import import_cv2
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Overlay", "depth_colors"]
+__all__ = ["Overlay", "depth_colors", "shrink"]
 
 WHITE = (255, 255, 255)
 BLACK = (0, 0, 0)
+NOTHING = 255
+"""The id of pixels without a class."""
+
 LINED = ("bike_lane",)
 """Drawn with light lines: without red or green it looks like the alley or the roadway beside it."""
 
@@ -37,6 +40,23 @@ def depth_colors(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
     near = 1 - np.log1p(np.clip(depth, 0, 80)) / np.log1p(80)
     colors: NDArray[np.uint8] = cv2.applyColorMap((near * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
     return colors
+
+
+def shrink(image: NDArray[np.uint8], widest: int) -> NDArray[np.uint8]:
+    """(H, W, 3) made smaller by a whole number so that it is at most `widest` pixels wide; 0: any width.
+
+    Averaging whole squares of pixels takes a twentieth of the time that averaging fractions of them takes;
+    a remainder of less than that number of pixels is cut off at the right and the bottom.
+    """
+    height, width = image.shape[:2]
+    step = -(-width // widest) if widest else 1
+    if step == 1 or height < step:
+        return image
+    cv2 = import_cv2()
+    size = (width // step, height // step)
+    whole = image[: size[1] * step, : size[0] * step]
+    small: NDArray[np.uint8] = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+    return small
 
 
 class Overlay:
@@ -59,16 +79,29 @@ class Overlay:
         self._alpha = alpha
         self._legend = legend
         self._depth = depth
-        # 256 rows, so that an id without a class (255) is black instead of an index error.
-        table = np.zeros((256, 3), np.uint8)
-        table[: len(self._classes)] = [item.color[::-1] for item in self._classes.infos]
-        self._columns = [np.ascontiguousarray(table[:, channel]) for channel in range(3)]
+        # 256 rows, so that an id without a class (255) is black instead of an index error. The one behind the
+        # classes is free, for lines and outlines; where 255 classes leave none, those are black.
+        table = np.zeros((256, 1, 3), np.uint8)
+        table[: len(self._classes), 0] = [item.color[::-1] for item in self._classes.infos]
+        self._light = len(self._classes)
+        table[self._light] = 255
+        table[NOTHING] = 0
+        self._table = table
         self._is_obstacle = self._classes.is_obstacle.astype(np.uint8)
         self._hatched = self._classes.ids_of(CAUTION)
         self._lined = self._classes.ids_of(LINED)
+        self._stripes = np.zeros((0, 0), np.bool_)
 
-    def draw(self, frame: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 BGR, a new image of the frame's size."""
+    def draw(
+        self, frame: NDArray[np.uint8], prediction: Prediction, hazards: Sequence[Hazard] | None = None
+    ) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 BGR, a new image of the frame's size.
+
+        Args:
+            frame: (H, W, 3) uint8 BGR; need not have the size of the frame that was predicted.
+            prediction: of that frame.
+            hazards: its hazards, where they are known already.
+        """
         cv2 = self._cv2
         size = (frame.shape[1], frame.shape[0])
         colours = cv2.resize(self._colours(prediction.labels), size, interpolation=cv2.INTER_NEAREST)
@@ -76,33 +109,31 @@ class Overlay:
         if self._depth:
             self._draw_depth(image, prediction)
         if self._legend:
-            sectors = min(9, prediction.labels.shape[1])
-            hazards = find_hazards(prediction, self._classes, sectors=sectors)
+            if hazards is None:
+                sectors = min(9, prediction.labels.shape[1])
+                hazards = find_hazards(prediction, self._classes, sectors=sectors)
             self._draw_hazards(image, hazards)
             self._draw_legend(image, prediction, hazards)
         return image
 
     def _colours(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 BGR: colours by class, obstacles outlined, some surfaces hatched or lined."""
-        cv2 = self._cv2
-        plain = np.ascontiguousarray(labels)
-        dark, light = np.zeros(labels.shape, np.bool_), np.zeros(labels.shape, np.bool_)
-        if self._hatched:
-            rows, columns = np.ogrid[: labels.shape[0], : labels.shape[1]]
-            diagonal = (rows + columns) % 8 < 3
-            for index in self._hatched:
-                dark |= (labels == index) & diagonal
+        ids = labels.copy()
+        for index in self._hatched:
+            np.putmask(ids, (labels == index) & self._diagonals(labels.shape), NOTHING)
         for index in self._lined:
-            light[::6] |= labels[::6] == index
+            np.putmask(ids[::6], labels[::6] == index, self._light)
         if self._alpha > 0:
-            light |= self._outlines(plain)
-        # Plane by plane: many times as fast as looking triples up.
-        planes = [cv2.LUT(plain, column) for column in self._columns]
-        for plane in planes:
-            np.putmask(plane, dark, 0)
-            np.putmask(plane, light, 255)
-        colours: NDArray[np.uint8] = cv2.merge(planes)
+            np.putmask(ids, self._outlines(np.ascontiguousarray(labels)), self._light)
+        colours: NDArray[np.uint8] = self._cv2.applyColorMap(ids, self._table)
         return colours
+
+    def _diagonals(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """(h, w) bool: stripes, made anew where the size changes."""
+        if self._stripes.shape != shape:
+            rows, columns = np.ogrid[: shape[0], : shape[1]]
+            self._stripes = (rows + columns) % 8 < 3
+        return self._stripes
 
     def _outlines(self, labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """(h, w) bool: the pixels of obstacles beside which, above or below, another label stands."""
@@ -120,8 +151,8 @@ class Overlay:
         height, width = image.shape[0] // 4, image.shape[1] // 4
         if height < 16 or width < 16:
             return
-        picture = depth_colors(prediction.depth)
-        image[-height:, -width:] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
+        depth = cv2.resize(prediction.depth, (width, height), interpolation=cv2.INTER_NEAREST)
+        image[-height:, -width:] = depth_colors(depth)
 
     def _draw_hazards(self, image: NDArray[np.uint8], hazards: Sequence[Hazard]) -> None:
         """Name and distance at each obstacle, once: an obstacle reaching over sectors is one box."""
@@ -148,8 +179,9 @@ class Overlay:
     def _draw_legend(
         self, image: NDArray[np.uint8], prediction: Prediction, hazards: Sequence[Hazard]
     ) -> None:
-        counts = np.bincount(prediction.labels.ravel(), minlength=256)
-        shares = counts[: len(self._classes)] / prediction.labels.size
+        labels = np.ascontiguousarray(prediction.labels)
+        counts = self._cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()
+        shares = counts[: len(self._classes)] / labels.size
         nearest: dict[int, float] = {}
         for item in hazards:
             nearest[item.class_id] = min(item.distance, nearest.get(item.class_id, item.distance))

@@ -28,6 +28,9 @@ class VideoWriter:
         path: .mp4, .avi or .mkv; replaced when it exists.
         fps: frames a second, above 0.
 
+    Attributes:
+        fps: may be set until the first frame is written.
+
     Raises:
         SafetripError: a suffix it does not know, a folder that is not there, or no encoder.
     """
@@ -39,7 +42,7 @@ class VideoWriter:
         if not self.path.absolute().parent.is_dir():
             raise SafetripError(f"{self.path}: the folder {self.path.absolute().parent} does not exist")
         self._cv2 = import_cv2()
-        self._fps = fps
+        self.fps = fps
         self._writer: Any = None
         self._temporary = atomic.sibling(self.path.absolute(), self.path.suffix)
         self.frames = 0
@@ -49,7 +52,7 @@ class VideoWriter:
         size = (image.shape[1], image.shape[0])
         if self._writer is None:
             codec = self._cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])
-            self._writer = self._cv2.VideoWriter(str(self._temporary), codec, self._fps, size)
+            self._writer = self._cv2.VideoWriter(str(self._temporary), codec, self.fps, size)
             if not self._writer.isOpened():
                 raise SafetripError(f"{self.path}: this OpenCV has no encoder for it; try a name with .avi")
             self._size = size

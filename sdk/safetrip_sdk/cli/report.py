@@ -10,6 +10,9 @@ from safetrip_sdk.runtime import Runtime
 from safetrip_sdk.sources.base import SourceStats
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safetrip_sdk.outputs.threaded import ThreadedOutput
     from safetrip_sdk.recording.check import Comparison
 
 __all__ = ["paint", "print_comparison", "print_statistics", "statistics"]
@@ -25,7 +28,9 @@ def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
-def statistics(runtime: Runtime, source: SourceStats) -> dict[str, Any]:
+def statistics(
+    runtime: Runtime, source: SourceStats, outputs: Sequence[ThreadedOutput] = ()
+) -> dict[str, Any]:
     """The run in figures, JSON-able."""
     backend = runtime.backend
     return {
@@ -34,6 +39,15 @@ def statistics(runtime: Runtime, source: SourceStats) -> dict[str, Any]:
         "precision": runtime.precision,
         "runtime": runtime.stats().to_dict(),
         "source": vars(source),
+        "outputs": {
+            item.name: {
+                "written": item.written,
+                "too_slow": item.dropped,
+                "left_out_for_share": item.spared,
+                "processor_ms_per_frame": round(1e3 * item.seconds / max(item.written, 1), 3),
+            }
+            for item in outputs
+        },
     }
 
 
@@ -55,6 +69,22 @@ def print_statistics(runtime: Runtime, source: SourceStats) -> None:
             f"hung), {source.damaged} frames could not be decoded; last: {source.last_error or 'nothing'}"
         )
         print(paint(text, "yellow", sys.stderr), file=sys.stderr)
+
+
+def print_outputs(outputs: Sequence[ThreadedOutput]) -> None:
+    """What each output wrote, what it left out and why, on standard error."""
+    for item in outputs:
+        cost = f", {1e3 * item.seconds / item.written:.1f} ms of processor time each" if item.written else ""
+        print(f"  {item.name}: {item.written} frames{cost}", file=sys.stderr)
+        if item.dropped:
+            text = f"  {item.name}: {item.dropped} frames left out, it was too slow for them"
+            print(paint(text, "yellow", sys.stderr), file=sys.stderr)
+        if item.spared:
+            text = (
+                f"  {item.name}: {item.spared} frames left out so that the inference keeps the processor "
+                "(--output-share 0 lifts that)"
+            )
+            print(text, file=sys.stderr)
 
 
 def print_comparison(comparison: Comparison) -> None:

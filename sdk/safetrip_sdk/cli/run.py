@@ -8,12 +8,14 @@ import sys
 from contextlib import ExitStack
 from typing import Any
 
+from safetrip_sdk.backends import CPU_BACKENDS
 from safetrip_sdk.classes import ClassTable
 from safetrip_sdk.cli.options import add_runtime_options, positive, runtime_options, write_json
-from safetrip_sdk.cli.report import print_comparison, print_statistics, statistics
+from safetrip_sdk.cli.report import print_comparison, print_outputs, print_statistics, statistics
 from safetrip_sdk.errors import SafetripError
 from safetrip_sdk.outputs.base import Shot
 from safetrip_sdk.outputs.keeper import FrameKeeper
+from safetrip_sdk.outputs.share import DEFAULT_SHARE
 from safetrip_sdk.outputs.threaded import ThreadedOutput
 from safetrip_sdk.results.camera_intrinsics import CameraIntrinsics
 from safetrip_sdk.runtime import Runtime
@@ -67,7 +69,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--json", metavar="OUT.jsonl", help="a JSON line per frame; - is standard output")
     group.add_argument("--stats", metavar="OUT.json", help="the statistics as JSON; - is standard output")
     group.add_argument("--video", metavar="OUT.mp4", help="annotated video (.mp4, .avi, .mkv)")
-    group.add_argument("--fps", type=float, help="of the video (default: the source's, or 10)")
+    group.add_argument(
+        "--video-width",
+        type=_not_negative,
+        default=1280,
+        metavar="PIXELS",
+        help="at most; wider frames are halved (or divided by 3, 4...); 0: full size (default: 1280)",
+    )
+    group.add_argument(
+        "--fps", type=_rate, help="of the video (default: a file's own, or 10; a camera's is measured)"
+    )
     group.add_argument("--record", metavar="OUT.mcap", help="frames, results and timing as ROS 2 messages")
     group.add_argument(
         "--record-frames", choices=("jpeg", "png"), default="jpeg", help="png is lossless (default: jpeg)"
@@ -78,6 +89,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         const="window",
         metavar="WHERE",
         help="live view in Rerun: window (default), web, web:PORT, or a FILE.rrd to look at later",
+    )
+    group.add_argument(
+        "--output-share",
+        type=_percent,
+        default=100 * DEFAULT_SHARE,
+        metavar="PERCENT",
+        help="of the processor's time that view and a camera's video may take together where the inference "
+        "computes on it, too; frames beyond are left out and counted; 0: no limit (default: %(default)g)",
     )
     check = parser.add_argument_group("replay")
     check.add_argument("--check", action="store_true", help="compare with what the recording says")
@@ -90,14 +109,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_runtime_options(parser)
 
 
-def _fraction(text: str) -> float:
+def _number(text: str, least: float, most: float) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: want 0 to 1")
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r}: want {least:g} to {most:g}")
     return value
+
+
+def _fraction(text: str) -> float:
+    return _number(text, 0, 1)
+
+
+def _percent(text: str) -> float:
+    return _number(text, 0, 100)
+
+
+def _rate(text: str) -> float:
+    return _number(text, 0.1, 1000)
+
+
+def _not_negative(text: str) -> int:
+    return 0 if text == "0" else positive(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -128,7 +163,8 @@ def run(args: argparse.Namespace) -> int:
         for output in outputs:
             output.close()
         print_statistics(runtime, source.stats())
-        figures = statistics(runtime, source.stats())
+        print_outputs(outputs)
+        figures = statistics(runtime, source.stats(), outputs)
         if comparison is not None:
             print_comparison(comparison)
             figures["check"] = comparison.to_dict()
@@ -160,6 +196,7 @@ def _outputs(
     assert runtime.bundle is not None
     table = ClassTable(runtime.bundle.manifest.classes)
     intrinsics = _intrinsics(args, source)
+    share = _share(args, source, runtime)
     outputs: list[ThreadedOutput] = []
 
     def add(output: Any, name: str, drop: bool, **options: Any) -> None:
@@ -173,8 +210,9 @@ def _outputs(
         from safetrip_sdk.outputs.annotated import AnnotatedVideo
         from safetrip_sdk.overlay import Overlay
 
-        fps = args.fps or source.fps or 10.0
-        add(AnnotatedVideo(args.video, fps, Overlay(table.infos)), "video", drop=source.live)
+        fps = args.fps or (None if source.live else source.fps or 10.0)
+        video = AnnotatedVideo(args.video, fps, Overlay(table.infos), args.video_width)
+        add(video, "video", drop=source.live, share=share if source.live else None)
     if args.record is not None:
         from safetrip_sdk.outputs.annotated import Recording
         from safetrip_sdk.recording.recorder import Recorder, identity
@@ -187,8 +225,17 @@ def _outputs(
         view = RerunView(args.view, table, intrinsics)
         if view.address:
             print(f"view: {view.address}", file=sys.stderr)
-        add(view, "view", drop=True, capacity=2, max_rate=MAX_RATE)
+        add(view, "view", drop=True, capacity=2, max_rate=MAX_RATE, share=share)
     return outputs
+
+
+def _share(args: argparse.Namespace, source: FrameSource, runtime: Runtime) -> float | None:
+    """Of the processor's time, for each output that keeps to one; None: no limit."""
+    backend = runtime.backend
+    if not args.output_share or backend is None or backend.name not in CPU_BACKENDS:
+        return None
+    bound = (args.view is not None) + (args.video is not None and source.live)
+    return float(args.output_share) / 100 / max(bound, 1)
 
 
 def _comparison(args: argparse.Namespace, source: FrameSource, runtime: Runtime) -> Any:

@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.outputs.base import Output, Shot
+from safetrip_sdk.outputs.share import ProcessorShare
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -33,24 +34,39 @@ class ThreadedOutput:
         capacity: shots that may wait.
         max_rate: shots a second at most, the rest is left out without being counted; 0: all.
         name: for messages.
+        share: of the processor's time (`ProcessorShare`), which shots are left out for; None: no such limit.
+
+    Attributes:
+        written, dropped, spared: shots that were written, left out because the output was too slow, and left
+            out for the share.
+        seconds: processor time of the thread.
     """
 
     def __init__(
-        self, output: Output, drop: bool, capacity: int = 4, max_rate: float = 0.0, name: str = "output"
+        self,
+        output: Output,
+        drop: bool,
+        capacity: int = 4,
+        max_rate: float = 0.0,
+        name: str = "output",
+        share: float | None = None,
     ) -> None:
         self._output = output
         self._drop = drop
         self._capacity = capacity
         self._period = 1.0 / max_rate if max_rate else 0.0
         self._due = 0.0
-        self._name = name
-        self._waiting: deque[Shot] = deque()
+        self.name = name
+        self._share = None if share is None else ProcessorShare(share, getattr(output, "helpers", ()))
+        self._waiting: deque[tuple[Shot, float]] = deque()
         self._changed = threading.Condition()
         self._ending = False
         self._abandoned = False
         self._error: BaseException | None = None
         self.written = 0
         self.dropped = 0
+        self.spared = 0
+        self.seconds = 0.0
         self._thread = threading.Thread(target=self._main, name=f"safetrip-{name}", daemon=True)
         self._thread.start()
 
@@ -58,7 +74,8 @@ class ThreadedOutput:
         """Whether a frame that is captured now should be kept for this output."""
         if not self._output.pictures:
             return False
-        if time.monotonic() < self._due:
+        now = time.monotonic()
+        if now < self._due or (self._share is not None and not self._share.open(now)):
             return False
         return not self._drop or len(self._waiting) < self._capacity
 
@@ -69,8 +86,15 @@ class ThreadedOutput:
             now = time.monotonic()
             if self._period and now < self._due:
                 return
+            if self._share is not None and not self._share.open(now):
+                self.spared += 1
+                return
             if self._output.pictures and shot.frame is None:
-                self.dropped += 0 if self._period else 1
+                # It was not due when the frame was captured, or there was no room.
+                if self._share is not None:
+                    self.spared += 1
+                elif not self._period:
+                    self.dropped += 1
                 return
             if self._drop and len(self._waiting) >= self._capacity:
                 self.dropped += 1
@@ -79,7 +103,7 @@ class ThreadedOutput:
                 self._changed.wait()
             self._raise()
             self._due = max(self._due + self._period, now)
-            self._waiting.append(shot)
+            self._waiting.append((shot, 0.0 if self._share is None else self._share.claim(now)))
             self._changed.notify_all()
 
     def _raise(self) -> None:
@@ -90,9 +114,8 @@ class ThreadedOutput:
         with contextlib.suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         try:
-            while (shot := self._next()) is not None:
-                self._output.write(shot)
-                self.written += 1
+            while (following := self._next()) is not None:
+                self._write(*following)
             (self._output.abandon if self._abandoned else self._output.close)()
         except BaseException as error:
             with self._changed:
@@ -102,15 +125,25 @@ class ThreadedOutput:
             with contextlib.suppress(Exception):
                 self._output.abandon()
 
-    def _next(self) -> Shot | None:
+    def _write(self, shot: Shot, claimed: float) -> None:
+        started = time.thread_time()
+        self._output.write(shot)
+        cost = time.thread_time() - started
+        with self._changed:
+            self.written += 1
+            self.seconds += cost
+            if self._share is not None:
+                self._share.settle(claimed, cost)
+
+    def _next(self) -> tuple[Shot, float] | None:
         with self._changed:
             while not self._waiting and not self._ending:
                 self._changed.wait()
             if self._abandoned or not self._waiting:
                 return None
-            shot = self._waiting.popleft()
+            following = self._waiting.popleft()
             self._changed.notify_all()
-            return shot
+            return following
 
     def close(self, abandon: bool = False) -> None:
         """Write what waits, complete the output and end the thread; raises what went wrong. Idempotent."""
@@ -120,7 +153,7 @@ class ThreadedOutput:
             self._changed.notify_all()
         self._thread.join()
         if self.dropped:
-            log.warning("%s: %d frames left out, it was too slow for them", self._name, self.dropped)
+            log.info("%s: %d frames left out, it was too slow for them", self.name, self.dropped)
         if not abandon:
             error, self._error = self._error, None
             if error is not None:

@@ -54,10 +54,10 @@ def decode_image(data: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
     return image  # type: ignore[no-any-return]
 
 
-def encode_image(frame: NDArray[np.uint8], form: str) -> NDArray[np.uint8]:
-    """The bytes, (N,) uint8, of a JPEG (quality 95) or PNG (fastest compression) file of a BGR frame."""
+def encode_image(frame: NDArray[np.uint8], form: str, quality: int = 95) -> NDArray[np.uint8]:
+    """The bytes, (N,) uint8, of a JPEG (of that quality) or PNG (fastest compression) file of a BGR frame."""
     cv2 = import_cv2()
-    settings = {"jpeg": (cv2.IMWRITE_JPEG_QUALITY, 95), "png": (cv2.IMWRITE_PNG_COMPRESSION, 1)}
+    settings = {"jpeg": (cv2.IMWRITE_JPEG_QUALITY, quality), "png": (cv2.IMWRITE_PNG_COMPRESSION, 1)}
     ok, data = cv2.imencode({"jpeg": ".jpg", "png": ".png"}[form], frame, list(settings[form]))
     if not ok:
         raise SourceError(f"a frame of {frame.shape} cannot be written as {form}")

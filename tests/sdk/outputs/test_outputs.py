@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from safetrip_sdk import ClassTable, Overlay, Prediction, Timing
 from safetrip_sdk.errors import BackendUnavailableError, SafetripError
@@ -18,9 +21,12 @@ from safetrip_sdk.outputs import Shot, ThreadedOutput
 from safetrip_sdk.outputs.annotated import AnnotatedVideo
 from safetrip_sdk.outputs.lines import JsonLines
 from safetrip_sdk.outputs.rerun_view import RerunView
+from safetrip_sdk.outputs.share import ProcessorShare, seconds_of
+from safetrip_sdk.overlay import shrink
 from safetrip_sdk.sources.scene import SCENE_CLASSES, Scene
 
 SCENE = Scene(96, 128)
+CORES = len(os.sched_getaffinity(0))
 
 
 def shot(number: int, size: tuple[int, int] = (48, 64)) -> Shot:
@@ -93,6 +99,91 @@ def test_a_rate_leaves_frames_out_without_counting_them() -> None:
             time.sleep(0.002)
     assert 3 <= len(slow.seen) <= 12
     assert output.dropped == 0
+
+
+class Busy(Slow):
+    """An output that computes."""
+
+    def write(self, item: Shot) -> None:
+        end = time.thread_time() + 0.01
+        while time.thread_time() < end:
+            pass
+        super().write(item)
+
+
+def test_an_output_keeps_to_its_share_of_the_processor() -> None:
+    busy = Busy()
+    started = time.monotonic()
+    with ThreadedOutput(busy, drop=True, share=0.1 / CORES) as output:
+        for number in range(100):
+            picture = shot(0).frame if output.wants_picture() else None
+            output.put(shot(number)._replace(frame=picture))
+            time.sleep(0.01)
+        taken = time.monotonic() - started
+    assert output.written + output.dropped + output.spared == 100
+    assert output.spared > 50
+    # What was waiting before the first cost was known comes on top.
+    assert 0.01 * output.written <= output.seconds <= 0.1 * taken + 5 * 0.011
+    assert output.written >= 4
+
+
+@given(cost=st.floats(0.001, 0.2), share=st.floats(0.01, 0.5), interval=st.floats(0.005, 0.2))
+def test_a_share_leaves_frames_out_evenly(cost: float, share: float, interval: float) -> None:
+    bucket = ProcessorShare(share / CORES)
+    taken = []
+    for number in range(400):
+        now = 100 + number * interval
+        if bucket.open(now):
+            bucket.settle(bucket.claim(now), cost)
+            taken.append(number)
+    allowed = share * 399 * interval / cost
+    assert min(allowed, 399) - 2 <= len(taken) <= allowed + 3
+    gaps = np.diff(taken[3:])
+    assert gaps.size < 2 or gaps.max() - gaps.min() <= 1
+
+
+def test_helping_threads_count() -> None:
+    name = (Path("/proc/self/task") / str(os.getpid()) / "comm").read_text().strip()
+    before = seconds_of((name,))
+    end = time.process_time() + 0.05
+    while time.process_time() < end:
+        pass
+    assert seconds_of((name,)) - before >= 0.04
+    assert seconds_of(("no such thread",)) == seconds_of(()) == 0
+    with pytest.raises(ValueError, match="share: want more than 0, to 1, not 2"):
+        ProcessorShare(2)
+
+
+@pytest.mark.parametrize(("widest", "size"), [(40, (32, 24)), (128, (128, 96)), (0, (128, 96))])
+def test_a_video_is_made_smaller_by_whole_numbers(tmp_path: Path, widest: int, size: tuple[int, int]) -> None:
+    path = tmp_path / "a.avi"
+    video = AnnotatedVideo(path, 10, Overlay(SCENE_CLASSES.infos), widest)
+    video.write(shot(0))
+    video.close()
+    capture = cv2.VideoCapture(str(path))
+    assert (capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)) == size
+
+
+def test_shrinking_averages_squares_and_cuts_the_remainder() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (50, 101, 3)).astype(np.uint8)
+    small = shrink(image, 40)
+    assert small.shape == (16, 33, 3)
+    squares = image[:48, :99].reshape(16, 3, 33, 3, 3).mean(axis=(1, 3))
+    assert np.abs(small - squares).max() <= 0.51
+    assert shrink(image, 101) is image
+
+
+@pytest.mark.parametrize("frames", [1, 5, 40])
+def test_a_video_of_a_camera_runs_at_the_pace_of_the_world(tmp_path: Path, frames: int) -> None:
+    """Shots are taken every 0.1 s, of which every second is left out."""
+    path = tmp_path / "a.avi"
+    video = AnnotatedVideo(path, None, Overlay(SCENE_CLASSES.infos))
+    for number in range(frames):
+        video.write(shot(2 * number))
+    video.close()
+    capture = cv2.VideoCapture(str(path))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == frames
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(10 if frames == 1 else 5)
 
 
 def test_an_error_reaches_the_caller_and_ends_the_output() -> None:
