@@ -8,6 +8,7 @@ caution zones are hatched, bike lanes lined, and the legend lists what is in vie
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,9 @@ BLACK = (0, 0, 0)
 NOTHING = 255
 """The id of pixels without a class."""
 
+ENOUGH = 256
+"""Columns of labels that tell where hazards are."""
+
 LINED = ("bike_lane",)
 """Drawn with light lines: without red or green it looks like the alley or the roadway beside it."""
 
@@ -37,8 +41,8 @@ def depth_colors(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(h, w) metres to a (h, w, 3) uint8 BGR picture; near is warm, 80 m and beyond cold."""
     cv2 = import_cv2()
     # Logarithmic: the metres in front of the robot matter more than those at the horizon.
-    near = 1 - np.log1p(np.clip(depth, 0, 80)) / np.log1p(80)
-    colors: NDArray[np.uint8] = cv2.applyColorMap((near * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    far = cv2.log(np.clip(depth, 0, 80) + 1) * np.float32(255 / np.log1p(80))
+    colors: NDArray[np.uint8] = cv2.applyColorMap((255 - far).astype(np.uint8), cv2.COLORMAP_TURBO)
     return colors
 
 
@@ -110,11 +114,19 @@ class Overlay:
             self._draw_depth(image, prediction)
         if self._legend:
             if hazards is None:
-                sectors = min(9, prediction.labels.shape[1])
-                hazards = find_hazards(prediction, self._classes, sectors=sectors)
+                hazards = self._find_hazards(prediction)
             self._draw_hazards(image, hazards)
             self._draw_legend(image, prediction, hazards)
         return image
+
+    def _find_hazards(self, prediction: Prediction) -> tuple[Hazard, ...]:
+        """Those of every second (third...) row and column of large labels: enough for a tenth of a metre."""
+        step = max(prediction.labels.shape[1] // ENOUGH, 1)
+        thin = (slice(None, None, step), slice(None, None, step))
+        thinned = replace(
+            prediction, labels=prediction.labels[thin], depth=prediction.depth[thin], confidence=None
+        )
+        return find_hazards(thinned, self._classes, sectors=min(9, thinned.labels.shape[1]))
 
     def _colours(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 BGR: colours by class, obstacles outlined, some surfaces hatched or lined."""

@@ -95,8 +95,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_percent,
         default=100 * DEFAULT_SHARE,
         metavar="PERCENT",
-        help="of the processor's time that view and a camera's video may take together where the inference "
-        "computes on it, too; frames beyond are left out and counted; 0: no limit (default: %(default)g)",
+        help="of a core's time that view and a camera's video may take together where the inference computes "
+        "on the processor, too; frames beyond are left out and counted; 0: no limit (default: %(default)g)",
     )
     check = parser.add_argument_group("replay")
     check.add_argument("--check", action="store_true", help="compare with what the recording says")
@@ -230,7 +230,7 @@ def _outputs(
 
 
 def _share(args: argparse.Namespace, source: FrameSource, runtime: Runtime) -> float | None:
-    """Of the processor's time, for each output that keeps to one; None: no limit."""
+    """Of a core's time, for each output that keeps to one; None: no limit."""
     backend = runtime.backend
     if not args.output_share or backend is None or backend.name not in CPU_BACKENDS:
         return None

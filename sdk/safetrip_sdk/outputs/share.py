@@ -1,16 +1,15 @@
-"""A share of the machine's processor time, for outputs beside an inference that wants all of it."""
+"""A share of a core's time, for outputs beside an inference that wants all of the processor."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from pathlib import Path
 
 __all__ = ["DEFAULT_SHARE", "ProcessorShare", "seconds_of"]
 
 DEFAULT_SHARE = 0.04
-"""Of all cores' time. With what outputs cost besides (frames to copy, caches, memory) that stays under the
+"""Of one core's time. With what outputs cost besides (frames to copy, caches, memory) that stays under the
 5 % which the loop may lose."""
 
 _LOOK = 1.0
@@ -21,22 +20,24 @@ _NEW = 0.25
 
 
 class ProcessorShare:
-    """Says when an output's next frame is due, so that it keeps within a share of the processor's time.
+    """Says when an output's next frame is due, so that it keeps within a share of one core's time.
+
+    Of one core's, not of all: a net's layers are computed by all cores together, and what one of them is kept
+    from, the others wait for. So a share of 0.05 is what a loop that predicts may lose: 5 %.
 
     A frame's cost (the processor time of the thread that writes it, and of threads which a library keeps for
     it) is booked against the time that passes; frames in between are left out evenly. A time without frames
     is no credit for later, but for one frame.
 
     Args:
-        share: above 0 to 1, of the time of all cores.
+        share: above 0 to 1.
         helpers: names of threads that work for the output, as Linux shows them (15 bytes).
     """
 
     def __init__(self, share: float, helpers: tuple[str, ...] = ()) -> None:
         if not 0 < share <= 1:
             raise ValueError(f"share: want more than 0, to 1, not {share}")
-        self.share = share
-        self._rate = share * _cores()
+        self._share = share
         self._helpers = helpers
         self._helped = seconds_of(helpers)
         self._looked = time.monotonic()
@@ -49,7 +50,7 @@ class ProcessorShare:
 
     def claim(self, now: float) -> float:
         """Book a frame at its mean cost, which is returned: `settle` wants it."""
-        period = self._mean / self._rate
+        period = self._mean / self._share
         self._due = max(self._due, now - period) + period
         return self._mean
 
@@ -61,14 +62,7 @@ class ProcessorShare:
             helped = seconds_of(self._helpers)
             cost += max(helped - self._helped, 0.0)
             self._helped, self._looked = helped, now
-        self._due += (cost - claimed) / self._rate
-
-
-def _cores() -> int:
-    """Those this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        self._due += (cost - claimed) / self._share
 
 
 def seconds_of(names: tuple[str, ...]) -> float:

@@ -34,7 +34,7 @@ class ThreadedOutput:
         capacity: shots that may wait.
         max_rate: shots a second at most, the rest is left out without being counted; 0: all.
         name: for messages.
-        share: of the processor's time (`ProcessorShare`), which shots are left out for; None: no such limit.
+        share: of a core's time (`ProcessorShare`), which shots are left out for; None: no such limit.
 
     Attributes:
         written, dropped, spared: shots that were written, left out because the output was too slow, and left

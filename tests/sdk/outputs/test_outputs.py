@@ -26,7 +26,6 @@ from safetrip_sdk.overlay import shrink
 from safetrip_sdk.sources.scene import SCENE_CLASSES, Scene
 
 SCENE = Scene(96, 128)
-CORES = len(os.sched_getaffinity(0))
 
 
 def shot(number: int, size: tuple[int, int] = (48, 64)) -> Shot:
@@ -114,7 +113,7 @@ class Busy(Slow):
 def test_an_output_keeps_to_its_share_of_the_processor() -> None:
     busy = Busy()
     started = time.monotonic()
-    with ThreadedOutput(busy, drop=True, share=0.1 / CORES) as output:
+    with ThreadedOutput(busy, drop=True, share=0.1) as output:
         for number in range(100):
             picture = shot(0).frame if output.wants_picture() else None
             output.put(shot(number)._replace(frame=picture))
@@ -129,7 +128,7 @@ def test_an_output_keeps_to_its_share_of_the_processor() -> None:
 
 @given(cost=st.floats(0.001, 0.2), share=st.floats(0.01, 0.5), interval=st.floats(0.005, 0.2))
 def test_a_share_leaves_frames_out_evenly(cost: float, share: float, interval: float) -> None:
-    bucket = ProcessorShare(share / CORES)
+    bucket = ProcessorShare(share)
     taken = []
     for number in range(400):
         now = 100 + number * interval
