@@ -127,7 +127,7 @@ def full_net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 FRAMES = 24
-ROUNDS = 6
+ROUNDS = 8
 OUTPUTS = ("video", "view", "record")
 
 
@@ -171,7 +171,9 @@ def test_outputs_cost_the_loop_little(
     written = dropped = spared = 0
     seconds = 0.0
     for number in range(ROUNDS):
-        times[0].append(loop(runtime, []))
+        # Which of the two is first changes: on a machine that slows down nobody gains.
+        if number % 2:
+            times[0].append(loop(runtime, []))
         limits: dict[str, Any] = {
             "video": {"share": DEFAULT_SHARE},
             "view": {"share": DEFAULT_SHARE, "max_rate": MAX_RATE, "capacity": 2},
@@ -180,6 +182,8 @@ def test_outputs_cost_the_loop_little(
         output = ThreadedOutput(make(name, tmp_path, table, number), drop=True, name=name, **limits)
         times[1].append(loop(runtime, [output]))
         output.close()
+        if not number % 2:
+            times[0].append(loop(runtime, []))
         written += output.written
         dropped += output.dropped
         spared += output.spared

@@ -23,6 +23,8 @@ from safetrip_sdk.sources.opencv import import_cv2
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from safetrip_sdk.results.camera_intrinsics import CameraIntrinsics
+
 __all__ = ["Overlay", "depth_colors", "shrink"]
 
 WHITE = (255, 255, 255)
@@ -32,6 +34,8 @@ NOTHING = 255
 
 ENOUGH = 256
 """Columns of labels that tell where hazards are."""
+
+SECTORS = 9
 
 LINED = ("bike_lane",)
 """Drawn with light lines: without red or green it looks like the alley or the roadway beside it."""
@@ -114,19 +118,21 @@ class Overlay:
             self._draw_depth(image, prediction)
         if self._legend:
             if hazards is None:
-                hazards = self._find_hazards(prediction)
+                hazards = self.find_hazards(prediction)
             self._draw_hazards(image, hazards)
             self._draw_legend(image, prediction, hazards)
         return image
 
-    def _find_hazards(self, prediction: Prediction) -> tuple[Hazard, ...]:
+    def find_hazards(
+        self, prediction: Prediction, intrinsics: CameraIntrinsics | None = None
+    ) -> tuple[Hazard, ...]:
         """Those of every second (third...) row and column of large labels: enough for a tenth of a metre."""
         step = max(prediction.labels.shape[1] // ENOUGH, 1)
         thin = (slice(None, None, step), slice(None, None, step))
         thinned = replace(
             prediction, labels=prediction.labels[thin], depth=prediction.depth[thin], confidence=None
         )
-        return find_hazards(thinned, self._classes, sectors=min(9, thinned.labels.shape[1]))
+        return find_hazards(thinned, self._classes, intrinsics, min(SECTORS, thinned.labels.shape[1]))
 
     def _colours(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 BGR: colours by class, obstacles outlined, some surfaces hatched or lined."""
