@@ -117,7 +117,8 @@ def compare(
 
     Raises:
         FramesError: there is no frame.
-        CalibrationError: no fp32, a precision that the bundle does not hold, or an unknown backend.
+        CalibrationError: no fp32, a precision that the bundle does not hold, or a backend asked for that is
+            unknown or cannot run here.
     """
     quiet()
     require_frames(frames, "comparison")
@@ -128,6 +129,7 @@ def compare(
     with ExitStack() as stack:
         first = frames[0].frame
         runners = _activate(stack, bundle, pairs, first, unavailable)
+        _require_asked(backends or (), runners, unavailable)
         scores = {pair: Score(bundle.manifest) for pair in runners}
         digest = FramesDigest()
         for done, item in enumerate(_stream(frames)):
@@ -184,6 +186,19 @@ def _activate(
         else:
             runners[precision, backend] = runner
     return runners
+
+
+def _require_asked(
+    backends: Sequence[str], runners: Mapping[tuple[str, str], BaseRunner], unavailable: Mapping[str, str]
+) -> None:
+    """CalibrationError for a backend asked for by name that ran nothing: no verdict is no acceptance."""
+    ran = {backend for _, backend in runners}
+    for name in backends:
+        if name not in ran:
+            reasons = (why for what, why in unavailable.items() if what.split()[-1] == name)
+            raise CalibrationError(
+                f"backend {name} cannot run here: {next(reasons, 'for an unknown reason')}"
+            )
 
 
 def _stream(frames: FrameSet) -> Iterator[LabelledFrame]:

@@ -63,6 +63,8 @@ def test_a_tree_that_is_gone_is_named_and_another_may_be_given(prepared: Path, t
 def test_absent_incomplete_and_newer_each_say_what_to_do(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"nowhere: does not exist; run 'trainer prepare"):
         PreparedIndex.load(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match=r"tree: is a raw tree; run 'trainer prepare .*tree-prepared"):
+        PreparedIndex.load(tmp_path / "data" / "tree")
     edit_header(prepared, schema_version=3)
     with pytest.raises(DatasetError, match="schema 3 is newer than this version's 2; update safetrip"):
         PreparedIndex.load(prepared)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
+from pathlib import Path
 
-__all__ = ["numbers", "size", "sizes"]
+__all__ = ["fraction", "numbers", "output_file", "output_folder", "size", "sizes", "whole"]
 
 
 def size(text: str) -> tuple[int, int]:
@@ -34,3 +36,54 @@ def numbers(kind: type[int] | type[float]) -> Callable[[str], list[float]]:
         return list(found)
 
     return parse
+
+
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """A type of whole numbers from `low` to `high`, both included."""
+    wanted = f"{low} or more" if high is None else f"{low} to {high}"
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"{text!r}: want a whole number, {wanted}")
+        return value
+
+    return parse
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: want a number from 0 to 1")
+    return value
+
+
+def output_file(text: str) -> Path:
+    """A file that can be written: better known before an hour's work than after it."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: is a folder; name a file")
+    _require_writable(path.parent)
+    return path
+
+
+def output_folder(text: str) -> Path:
+    """A folder that can be written to, or made."""
+    path = Path(text)
+    _require_writable(path)
+    return path
+
+
+def _require_writable(folder: Path) -> None:
+    nearest = next(item for item in (folder, *folder.absolute().parents) if item.exists())
+    if not nearest.is_dir():
+        raise argparse.ArgumentTypeError(f"{nearest}: is a file; a folder is wanted there")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{nearest}: no permission to write there")

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetrip_trainer.cli.arguments import output_file, whole
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -35,9 +37,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="real frames, brought to the budget's frame size: a prepared set, images or a video "
         "(default: generated gradients)",
     )
-    parser.add_argument("--frames", type=int, default=None, help="number to measure, instead of the budget's")
+    parser.add_argument(
+        "--frames", type=whole(1), default=None, help="number to measure, instead of the budget's"
+    )
     parser.add_argument("--predict", action="store_true", help="estimate for the budget's device instead")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures to FILE")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from safetrip_trainer.cli.arguments import size
+from safetrip_trainer.cli.arguments import output_file, size
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compute-capabilities", type=_names, default=[], metavar="SM86,SM89", help="rtx: (all it supports)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was built to FILE")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write what was built to FILE")
 
 
 def _names(text: str) -> list[str]:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from safetrip_trainer.cli.arguments import output_file, whole
+
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
 HELP = "add FP16, INT8 or mixed precision to a bundle, or make its confidence true, from real frames"
@@ -35,13 +37,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared set; of `trainer prepare`")
     parser.add_argument(
         "--precision",
+        type=_precisions,
+        metavar="P",
         help="fp16, int8, both as fp16,int8, or mixed (int8, unless --confidence stands alone)",
     )
     parser.add_argument(
         "--confidence", action="store_true", help="fit the confidence of all precisions, after --precision"
     )
     parser.add_argument("--method", default=None, help="how activations' ranges are chosen")
-    parser.add_argument("--count", type=int, default=500, help="frames to use at most (500)")
+    parser.add_argument("--count", type=whole(1), default=500, help="frames to use at most (500)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of frames (0)")
     parser.add_argument(
         "--split", default="train", help="part of the prepared set that frames come from (train)"
@@ -60,8 +64,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="val",
         help="part that trials are judged, and --confidence is fitted on (val)",
     )
-    mixed.add_argument("--judge-count", type=int, default=48, help="frames that they are judged on (48)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was done to FILE")
+    mixed.add_argument("--judge-count", type=whole(1), default=48, help="frames that they are judged on (48)")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write what was done to FILE")
+
+
+def _precisions(text: str) -> tuple[str, ...]:
+    """`fp16,int8` to its names; mixed is searched for, and stands alone."""
+    names = tuple(name.strip() for name in text.split(","))
+    if names != ("mixed",) and not set(names) <= {"fp16", "int8"}:
+        raise argparse.ArgumentTypeError(f"{text!r}: want fp16, int8, fp16,int8 or mixed")
+    return names
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,11 +82,11 @@ def run(args: argparse.Namespace) -> int:
 
     status = 0
     record: dict[str, Any] = {}
-    precision = args.precision or (None if args.confidence else "int8")
-    if precision == "mixed":
+    precisions = args.precision or (() if args.confidence else ("int8",))
+    if precisions == ("mixed",):
         status, record = _run_mixed(args)
-    elif precision:
-        record = _run_plain(args, precision)
+    elif precisions:
+        record = _run_plain(args, precisions)
     if args.confidence:
         record = {**record, "confidence": _run_confidence(args)}
     if args.json:
@@ -100,7 +112,7 @@ def _run_confidence(args: argparse.Namespace) -> dict[str, Any]:
     return {name: asdict(result) for name, result in results.items()}
 
 
-def _run_plain(args: argparse.Namespace, precision: str) -> dict[str, Any]:
+def _run_plain(args: argparse.Namespace, precisions: tuple[str, ...]) -> dict[str, Any]:
     from safetrip_calibration.calibrate import DEFAULT_METHOD, calibrate
     from safetrip_trainer.cli.progress import bar
     from safetrip_trainer.data.frames import PreparedFrames
@@ -109,7 +121,7 @@ def _run_plain(args: argparse.Namespace, precision: str) -> dict[str, Any]:
         result = calibrate(
             args.bundle,
             PreparedFrames(args.prepared, args.split),
-            precision=precision.split(","),
+            precision=precisions,
             method=args.method or DEFAULT_METHOD,
             count=args.count,
             seed=args.seed,
@@ -129,12 +141,15 @@ def _run_plain(args: argparse.Namespace, precision: str) -> dict[str, Any]:
 def _run_mixed(args: argparse.Namespace) -> tuple[int, dict[str, Any]]:
     from safetrip_calibration.budget_file import load_budget, load_budget_profile
     from safetrip_calibration.calibrate import DEFAULT_METHOD
+    from safetrip_calibration.errors import CalibrationError
     from safetrip_calibration.mixed import MixedOptions, calibrate_mixed
     from safetrip_calibration.thresholds import load_thresholds
     from safetrip_trainer.cli.progress import bar
     from safetrip_trainer.data.files import read_json
     from safetrip_trainer.data.frames import PreparedFrames
 
+    if not args.budget.is_file():
+        raise CalibrationError(f"{args.budget}: no such file; name the device's budget with --budget FILE")
     budget = load_budget(args.budget)
     options = MixedOptions(
         profile=load_budget_profile(args.budget, budget),

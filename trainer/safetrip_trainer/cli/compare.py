@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetrip_trainer.cli.arguments import output_file, output_folder, whole
+
 if TYPE_CHECKING:
     from safetrip_calibration.compare import Comparison
     from safetrip_calibration.frames import SelectedFrames
@@ -31,19 +33,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="X.bundle")
     parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared set; of `trainer prepare`")
     parser.add_argument("--split", default="val", help="part of the prepared set (val)")
-    parser.add_argument("--count", type=int, default=None, help="frames to use at most (all)")
+    parser.add_argument("--count", type=whole(1), default=None, help="frames to use at most (all)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of frames (0)")
     parser.add_argument("--precisions", type=_names, default=None, metavar="A,B", help="(all in the bundle)")
     parser.add_argument("--backends", type=_names, default=None, metavar="A,B", help="(all that run here)")
     parser.add_argument("--thresholds", type=Path, metavar="FILE", help="limits (the package's own)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="save worst frames and inputs to replay")
+    parser.add_argument(
+        "--out", type=output_folder, metavar="DIR", help="save worst frames and inputs to replay"
+    )
     parser.add_argument(
         "--bisect",
         metavar="PRECISION",
         help="find the first tensor that leaves FP32 by more than --tolerance",
     )
     parser.add_argument("--tolerance", type=float, default=0.1, help="relative error of a tensor (0.1)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures to FILE")
 
 
 def _names(text: str) -> list[str]:

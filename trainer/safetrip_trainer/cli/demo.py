@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from safetrip_trainer.cli.arguments import output_folder, whole
+
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
 HELP = "Walk the whole chain, data to robot, on generated scenes; ends with a bundle, a report and a video."
@@ -19,10 +21,12 @@ failed."""
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder (runs/demo); replaced")
-    parser.add_argument("--scenes", type=int, default=208, help="scenes to generate (208)")
-    parser.add_argument("--epochs", type=int, default=12, help="of the student (12)")
-    parser.add_argument("--teacher-epochs", type=int, default=3, help="of the teacher (3)")
+    parser.add_argument(
+        "--out", type=output_folder, default=Path("runs/demo"), help="folder (runs/demo); replaced"
+    )
+    parser.add_argument("--scenes", type=whole(1), default=208, help="scenes to generate (208)")
+    parser.add_argument("--epochs", type=whole(1), default=12, help="of the student (12)")
+    parser.add_argument("--teacher-epochs", type=whole(1), default=3, help="of the teacher (3)")
     parser.add_argument("--seed", type=int, default=0, help="of scenes and training (0)")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from safetrip_trainer.cli.arguments import size
+from safetrip_trainer.cli.arguments import output_file, output_folder, size, whole
 from safetrip_trainer.inference.processes import add_process_arguments
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
@@ -25,16 +25,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="CKPT_OR_BUNDLE", type=Path, help="a checkpoint or a bundle")
     parser.add_argument("prepared", type=Path, help="what `trainer prepare` wrote")
     parser.add_argument("--split", choices=["train", "val", "all"], default="val", help="default val")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there")
-    parser.add_argument("--overlays", type=Path, metavar="DIR", help="save overlays of some frames there")
-    parser.add_argument("--overlay-count", type=int, default=8, metavar="N", help="how many (8)")
+    parser.add_argument("--json", type=output_file, metavar="OUT", help="write the figures there")
+    parser.add_argument(
+        "--overlays", type=output_folder, metavar="DIR", help="save overlays of some frames there"
+    )
+    parser.add_argument("--overlay-count", type=whole(1), default=8, metavar="N", help="how many (8)")
     parser.add_argument(
         "--input-size", type=size, metavar="HxW", help="for a checkpoint; default: as trained"
     )
     parser.add_argument("--backend", default="auto", help="for a bundle; default auto")
     parser.add_argument("--precision", default="auto", help="for a bundle; default auto")
     parser.add_argument(
-        "--min-confidence", type=int, default=255, metavar="C", help="depth pixels that count: 0-255 (255)"
+        "--min-confidence",
+        type=whole(0, 255),
+        default=255,
+        metavar="C",
+        help="depth pixels that count: 0-255 (255)",
     )
     add_process_arguments(parser)
 

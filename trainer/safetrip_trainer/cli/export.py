@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetrip_trainer.cli.arguments import size
+from safetrip_trainer.cli.arguments import output_folder, size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,9 @@ _CHECK_FRAMES = 8
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint of the student, or `random`")
-    parser.add_argument("--out", type=Path, required=True, metavar="X.bundle", help="folder to write")
+    parser.add_argument(
+        "--out", type=output_folder, required=True, metavar="X.bundle", help="folder to write"
+    )
     parser.add_argument("--input-size", type=size, metavar="HxW", help="default: as trained, else 512x512")
     parser.add_argument(
         "--frames",

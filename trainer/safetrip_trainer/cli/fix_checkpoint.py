@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from safetrip_trainer.cli.arguments import output_file, whole
+
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
 HELP = "Rewrite a checkpoint's key names (model., module., torchvision's, the public Hydranet's) to ours."
@@ -20,12 +22,14 @@ Says what matched and what did not; the result is safetensors: tensors only, not
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="torch checkpoint or safetensors")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.safetensors", help="file to write")
+    parser.add_argument(
+        "--out", type=output_file, required=True, metavar="FILE.safetensors", help="file to write"
+    )
     parser.add_argument(
         "--partial", action="store_true", help="write although some of our tensors are missing"
     )
     parser.add_argument("--width-mult", type=float, help="of the net (as the file says, else 1.0)")
-    parser.add_argument("--decoder-channels", type=int, help="of the net (as the file says, else 256)")
+    parser.add_argument("--decoder-channels", type=whole(1), help="of the net (as the file says, else 256)")
 
 
 def run(args: argparse.Namespace) -> None:

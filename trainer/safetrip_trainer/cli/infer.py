@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from safetrip_trainer.cli.arguments import size
+from safetrip_trainer.cli.arguments import output_folder, size
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("source", metavar="CKPT_OR_BUNDLE", type=Path, help="a checkpoint or a bundle")
     parser.add_argument("image", metavar="IMAGE", help="image, folder, glob or video")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--out", type=output_folder, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(
         "--input-size", type=size, metavar="HxW", help="for a checkpoint; default: as trained"
     )

@@ -124,6 +124,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SafetripError as error:
         print(f"trainer {verb}: error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A folder that cannot be made, a disk that is full: nothing that a traceback would explain better.
+        print(f"trainer {verb}: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"trainer {verb}: interrupted", file=sys.stderr)
         return 130

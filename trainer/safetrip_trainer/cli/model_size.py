@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from safetrip_trainer.cli.arguments import numbers, sizes
+from safetrip_trainer.cli.arguments import numbers, output_file, sizes
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -37,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="512x512,288x512,384x384",
     )
     parser.add_argument("--depth-head", choices=["sigmoid", "log"], default="sigmoid", help="sigmoid")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from safetrip_trainer.cli.arguments import size
+from safetrip_trainer.cli.arguments import fraction, output_file, size
 from safetrip_trainer.inference.processes import add_process_arguments
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
@@ -29,13 +29,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prepared", type=Path, help="what `trainer prepare` wrote")
     parser.add_argument("--input-size", type=size, default=(512, 512), metavar="HxW", help="default 512x512")
     parser.add_argument(
-        "--threshold", type=float, default=0.7, help="confidence that the report counts (0.7)"
+        "--threshold", type=fraction, default=0.7, help="confidence that the report counts (0.7)"
     )
     parser.add_argument(
         "--flip", action="store_true", help="average over the mirrored image, too: twice the time"
     )
     parser.add_argument("--overwrite", action="store_true", help="label again what is labelled")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures there")
     add_process_arguments(parser)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from safetrip_trainer.cli.arguments import output_file
+
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
 HELP = "Compute a step again whose loss was NaN or infinite, and say in which sample, weight, layer or loss."
@@ -20,7 +22,7 @@ weights, the random state and the settings. It is computed on the CPU, in the ru
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("file", type=Path, metavar="FILE", help="RUN/nonfinite-step-N.safetensors")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write what was found there")
+    parser.add_argument("--json", type=output_file, metavar="OUT", help="write what was found there")
 
 
 def run(args: argparse.Namespace) -> None:

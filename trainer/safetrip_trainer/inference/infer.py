@@ -41,11 +41,11 @@ def infer(predictor: Predictor, source: str, out: Path) -> int:
         SourceError: the source cannot be opened.
         TrainerError: the source is a camera, which has no end.
     """
-    out.mkdir(parents=True, exist_ok=True)
     overlay, count = Overlay(class_infos()), 0
     with open_source(source) as frames:
         if frames.live or frames.frame_size is None:
             raise TrainerError(f"{source}: has no end; `safetrip run` takes cameras and streams")
+        out.mkdir(parents=True, exist_ok=True)
         video = None
         if source.lower().endswith(_VIDEO_SUFFIXES):
             video = VideoWriter(out / f"{Path(source).stem}_overlay.mp4", getattr(frames, "fps", 0.0) or 10.0)

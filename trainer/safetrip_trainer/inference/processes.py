@@ -6,6 +6,8 @@ import argparse
 import logging
 from typing import TYPE_CHECKING
 
+from safetrip_trainer.errors import TrainerError
+
 if TYPE_CHECKING:
     from lightning import Fabric
 
@@ -26,15 +28,26 @@ def launch(args: argparse.Namespace) -> Fabric:
 
     Returns:
         Rank, number of processes, device, and sums over all.
+
+    Raises:
+        TrainerError: Lightning knows no such accelerator, devices or strategy, or this machine has none.
     """
     from lightning import Fabric
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     # Lightning prints through a handler of its own: once is enough.
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).propagate = False
     devices = int(args.devices) if args.devices.lstrip("-").isdigit() else args.devices
-    fabric = Fabric(
-        accelerator=args.accelerator, devices=devices, num_nodes=args.num_nodes, strategy=args.strategy
-    )
+    try:
+        fabric = Fabric(
+            accelerator=args.accelerator, devices=devices, num_nodes=args.num_nodes, strategy=args.strategy
+        )
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainerError(
+            f"--accelerator {args.accelerator} --devices {args.devices} --num-nodes {args.num_nodes} "
+            f"--strategy {args.strategy}: {reason}"
+        ) from error
     fabric.launch()
     return fabric

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = [
     "load_weights",
     "net_tensors",
     "read_weights",
+    "refusal",
     "translate_keys",
     "write_safetensors",
 ]
@@ -36,13 +38,30 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's opinion of pickle protocols, for a file refused anyway
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises zip, pickle, runtime and EOF errors for broken files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: not a checkpoint that can be loaded safely ({reason})") from error
+        raise CheckpointError(f"{path}: {refusal(error)}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected a dictionary of tensors")
     return content
+
+
+_OBJECT = re.compile(r"GLOBAL ([\w.]+)")  # in torch's message
+
+
+def refusal(error: Exception) -> str:
+    """Why `torch.load(weights_only=True)` refused a file, in one line: torch's own advice is to run its code."""
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror or error}"
+    named = _OBJECT.search(str(error))
+    if named is not None:
+        return (
+            f"holds {named[1]}, an object that would run code when loaded, so it is not; whoever trusts the "
+            "file saves its tensors alone (state_dict) and gives that"
+        )
+    return "no torch checkpoint, or cut short or damaged"
 
 
 @dataclass(frozen=True)
@@ -112,8 +131,8 @@ def write_safetensors(path: Path, state: Mapping[str, Tensor], record: Mapping[s
     # safetensors takes each tensor's own, dense memory only.
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
     metadata = {"format": "pt", _METADATA: json.dumps(record, default=str)}
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, save(tensors, metadata))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -11,6 +11,7 @@ from lightning.fabric.utilities.types import _PATH
 
 from safetrip_sdk.atomic import open_atomic
 from safetrip_trainer.errors import CheckpointError
+from safetrip_trainer.model.checkpoint import refusal
 
 __all__ = ["AtomicCheckpointIO"]
 
@@ -62,8 +63,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except FileNotFoundError as error:
             raise CheckpointError(f"{path}: no such checkpoint") from error
         except Exception as error:  # torch raises zip, pickle, runtime and EOF errors for broken files
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CheckpointError(f"{path}: cannot be resumed from ({reason})") from error
+            raise CheckpointError(f"{path}: cannot be resumed from: {refusal(error)}") from error
         return content
 
 

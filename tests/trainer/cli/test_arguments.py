@@ -1,0 +1,72 @@
+"""Wrong values are refused before any work is done, and what the system refuses is one line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import pytest
+
+from safetrip_trainer.cli import main
+from safetrip_trainer.cli.arguments import fraction, output_file, output_folder, whole
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "1.5", "many", ""])
+def test_counts_are_whole_and_positive(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="whole number, 1 or more"):
+        whole(1)(text)
+
+
+def test_bounds_are_included() -> None:
+    assert [whole(0, 255)(text) for text in ("0", "255")] == [0, 255]
+    assert [fraction(text) for text in ("0", "1", "0.7")] == [0, 1, 0.7]
+    for parse, text in ((whole(0, 255), "256"), (fraction, "1.01"), (fraction, "nan"), (fraction, "x")):
+        with pytest.raises(argparse.ArgumentTypeError):
+            parse(text)
+
+
+def test_where_nothing_can_be_written_is_known_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert output_file(str(tmp_path / "new" / "a.json")) == tmp_path / "new" / "a.json"
+    assert output_folder(str(tmp_path / "new")) == tmp_path / "new"
+    assert not (tmp_path / "new").exists()
+    for parse, path, why in (
+        (output_file, tmp_path, "is a folder"),
+        (output_file, tmp_path / "file" / "a.json", "is a file"),
+        (output_folder, tmp_path / "file", "is a file"),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError, match=why):
+            parse(str(path))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(argparse.ArgumentTypeError, match="no permission"):
+        output_file(str(tmp_path / "closed" / "a.json"))
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "x" * 300  # longer than any file system takes
+    assert main(["synth", str(tmp_path / name), "--scenes", "3", "--size", "64x64"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "trainer synth: error: " in errors
+    assert "File name too long" in errors
+
+
+@pytest.mark.parametrize(
+    "words", [("--devices", "0"), ("--devices", "some"), ("--accelerator", "abacus"), ("--strategy", "none")]
+)
+def test_processes_that_lightning_cannot_start_are_one_line(
+    words: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetrip_trainer.errors import TrainerError
+    from safetrip_trainer.inference.processes import add_process_arguments, launch
+
+    parser = argparse.ArgumentParser()
+    add_process_arguments(parser)
+    with pytest.raises(TrainerError, match=" ".join(words)) as caught:
+        launch(parser.parse_args(list(words)))
+    assert "\n" not in str(caught.value)
