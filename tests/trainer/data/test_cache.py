@@ -26,6 +26,7 @@ from hypothesis.extra import numpy as arrays
 
 from safetrip_trainer.data.cache import CacheSource, CacheSpec
 from safetrip_trainer.data.cache.locate import find_cache, open_index
+from safetrip_trainer.data.cache.raw import can_be_raw, decode_raw, encode_raw, is_raw
 from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.data.kitti import decode_depth, encode_depth
@@ -79,8 +80,9 @@ def test_the_cache_holds_what_the_tree_holds_at_its_own_scale(original: Path) ->
         assert (everything.depth is None) or (everything.depth > 0).sum() > (small.depth > 0).sum()
 
 
-def test_an_image_that_stays_as_large_keeps_its_bytes(original: Path, tmp_path: Path) -> None:
-    index = prepare(original / "tree", tmp_path / "out", QUIET).index
+def test_an_image_that_stays_as_large_keeps_its_bytes_as_a_jpeg(original: Path, tmp_path: Path) -> None:
+    options = PrepareOptions(workers=1, progress=False, cache_codec="jpeg")
+    index = prepare(original / "tree", tmp_path / "out", options).index
     (shard,) = (tmp_path / "out/cache").rglob("Surface_001/*.tar")
     with tarfile.open(shard) as tar:
         stored = tar.extractfile("0000.jpg").read()
@@ -96,10 +98,67 @@ def test_an_image_that_stays_as_large_keeps_its_bytes(original: Path, tmp_path: 
         ((1920, 1080), (128, 128), 8, (135, 160)),
         ((480, 360), (512, 512), 1, (360, 480)),
         ((1242, 375), (512, 512), 1, (375, 640)),
+        ((1, 1), (512, 512), 1, (1, 1)),
     ],
 )
 def test_scales(image: tuple[int, int], least: tuple[int, int], factor: int, kept: tuple[int, int]) -> None:
     assert CacheSpec("", least).plan(*image) == (factor, kept)
+    even = tuple(side - side % 2 or 1 for side in kept)
+    assert CacheSpec("", least, raw=True).plan(*image) == (factor, even)
+
+
+@pytest.mark.parametrize(
+    ("place", "codec", "raw"),
+    [(None, "auto", True), ("s3://b/f", "auto", False), (None, "jpeg", False), ("s3://b/f", "raw", True)],
+)
+def test_images_are_raw_on_a_disk_and_jpeg_on_an_object_store(
+    place: str | None, codec: Any, raw: bool, tmp_path: Path
+) -> None:
+    spec = PrepareOptions(cache=place, cache_codec=codec).spec(tmp_path)
+    assert spec is not None
+    assert spec.raw == raw
+
+
+def test_another_codec_writes_the_cache_again(original: Path, tree: Path, tmp_path: Path) -> None:
+    options = PrepareOptions(workers=1, progress=False, cache_size=(16, 16), cache_codec="jpeg")
+    report = prepare(tree, tmp_path / "out", options)
+    assert report.reused == 0
+    raw, jpeg = _source(original / "out"), _source(tmp_path / "out")
+    for sample in report.index.samples:
+        one, other = raw.read(sample, 1), jpeg.read(sample, 1)
+        assert one.image.shape == other.image.shape
+        # Noise, the worst case for both: the chroma at half size is of little worth.
+        luma = [cv2.cvtColor(planes.image, cv2.COLOR_BGR2GRAY).astype(int) for planes in (one, other)]
+        assert np.abs(luma[0] - luma[1]).mean() < 6
+        for plane in ("labels", "depth"):
+            np.testing.assert_array_equal(getattr(one, plane), getattr(other, plane))
+
+
+def test_raw_images_lose_less_than_jpegs_and_know_their_size() -> None:
+    ramp = np.add.outer(np.arange(34), np.arange(50)) * 2
+    image = np.stack([ramp, 255 - ramp, ramp[::-1]], axis=-1).astype(np.uint8)
+    data = encode_raw(image)
+    assert is_raw(data)
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE).shape == (51, 50)
+    decoded = decode_raw(memoryview(data), "a")
+    assert decoded.shape == image.shape
+    assert np.abs(decoded.astype(int) - image).mean() < 2
+    damaged = (data[:-1], data + b"0", data.replace(b"50 51", b"51 50", 1), b"P5\n0 0\n255\n", b"P5\n")
+    for wrong in damaged:
+        with pytest.raises(DatasetError, match=r"^a: damaged"):
+            decode_raw(wrong, "a")
+    assert not can_be_raw((375, 640))
+
+
+def test_a_cache_of_the_first_version_is_still_read(tree: Path, tmp_path: Path) -> None:
+    options = PrepareOptions(workers=1, progress=False, cache_size=(16, 16), cache_codec="jpeg")
+    index = prepare(tree, tmp_path / "out", options).index
+    (manifest,) = (tmp_path / "out/cache").glob("cache-*.json")
+    manifest.write_text(manifest.read_text().replace('"version":2', '"version":1'))
+    assert _source(tmp_path / "out").read(index.samples[0], 1).image.shape == (16, 20, 3)
+    manifest.write_text(manifest.read_text().replace('"version":1', '"version":3'))
+    with pytest.raises(DatasetError, match="cache version 3 is newer than 2; update safetrip"):
+        _source(tmp_path / "out")
 
 
 def test_a_shard_is_webdatasets(original: Path) -> None:
@@ -109,7 +168,7 @@ def test_a_shard_is_webdatasets(original: Path) -> None:
     ids = [json.loads(sample["json"])["id"] for sample in samples]
     assert sorted(ids) == [sample.id for sample in PreparedIndex.load(original / "out").samples]
     assert {key for sample in samples for key in sample if not key.startswith("__")} == {
-        "jpg", "json", "mask.png", "depth.png", "confidence.png",
+        "i420.pgm", "json", "mask.png", "depth.png", "confidence.png",
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safetrip_trainer.classes import CLASS_NAMES
-from safetrip_trainer.data.cvat import parse_cvat, parse_points
+from safetrip_trainer.data.cvat import parse_cvat, parse_fixed_points, parse_points
 from safetrip_trainer.errors import DatasetError
 from tests.trainer.data.small_tree import annotations, image_element, polygon
 
@@ -122,3 +122,37 @@ def test_any_text_gives_finite_points_or_a_value_error(text: str) -> None:
     assert points.shape[1:] == (2,)
     assert len(points) >= 3
     assert np.isfinite(points).all()
+
+
+COORDINATE = st.integers(0, 20_000).map(lambda hundredths: f"{hundredths // 100}.{hundredths % 100:02d}")
+POINTS = st.lists(st.tuples(COORDINATE, COORDINATE).map(",".join), min_size=3, max_size=9).map(";".join)
+
+
+@given(st.lists(POINTS, min_size=1, max_size=5))
+def test_all_at_once_is_one_by_one_to_the_bit(texts: list[str]) -> None:
+    together = parse_fixed_points(texts, 100, 100)
+    assert together is not None
+    for points, text in zip(together, texts):
+        alone = parse_points(text, 100, 100)
+        assert points.dtype == alone.dtype == np.float32
+        np.testing.assert_array_equal(points, alone)
+
+
+@given(
+    st.text("0123456789.,;-e ", max_size=40) | POINTS,
+    st.text(",;.0\u00e9\uff11", max_size=3),
+    st.integers(0, 40),
+)
+def test_all_at_once_takes_nothing_that_one_by_one_refuses(text: str, more: str, at: int) -> None:
+    text = text[:at] + more + text[at:]
+    together = parse_fixed_points([text], 100, 100)
+    if together is not None:
+        np.testing.assert_array_equal(together[0], parse_points(text, 100, 100))
+
+
+@pytest.mark.parametrize("point", ["1,2", "1.0,2.00", "-1.00,2.00", "999.00,2.00", "nan,2.00", "1.00", ""])
+def test_one_odd_point_sends_the_image_the_long_way(point: str) -> None:
+    sound = "1.00,2.00;3.00,4.00;5.00,6.00"
+    assert parse_fixed_points([sound, sound], 100, 100) is not None
+    assert parse_fixed_points([sound, f"{sound};{point}"], 100, 100) is None
+    assert parse_fixed_points([], 100, 100) is None

@@ -116,15 +116,15 @@ class TrainingTransform:
     def __call__(self, planes: Planes, rng: np.random.Generator) -> NetInput:
         window = self._window(planes.labels, rng)
         image = _resized(window.cut(planes.image), self.size, cv2.INTER_LINEAR)
-        labels, depth = _targets(planes, window, self.size)
-        confidence = _confidence(planes, window, self.size)
+        targets = [*_targets(planes, window, self.size), _confidence(planes, window, self.size)]
         if rng.random() < self.flip:
-            image, labels, depth = (cv2.flip(plane, 1) for plane in (image, labels, depth))
-            confidence = None if confidence is None else cv2.flip(confidence, 1)
+            image = cv2.flip(image, 1)
+            targets = [None if plane is None else cv2.flip(plane, 1) for plane in targets]
+        labels, depth, confidence = targets
         return NetInput(
             torch.from_numpy(self._recolored(image, rng)).permute(2, 0, 1),
-            torch.from_numpy(labels),
-            torch.from_numpy(depth),
+            _plane(labels, self.size, torch.tensor(IGNORE, dtype=torch.uint8)),
+            _plane(depth, self.size, torch.tensor(0.0)),
             None if confidence is None else torch.from_numpy(confidence),
         )
 
@@ -155,17 +155,27 @@ def evaluation_transform(size: tuple[int, int]) -> Transform:
         rgb = torch.from_numpy(np.ascontiguousarray(planes.image[..., ::-1].transpose(2, 0, 1)))
         labels, depth = _targets(planes, Window(), size)
         image = normalize(resize(rgb[None].float(), size))[0]
-        return NetInput(image, torch.from_numpy(labels.astype(np.int64)), torch.from_numpy(depth))
+        unlabelled = torch.tensor(IGNORE, dtype=torch.uint8)
+        return NetInput(
+            image, _plane(labels, size, unlabelled).long(), _plane(depth, size, torch.tensor(0.0))
+        )
 
     return transform
 
 
-def _targets(planes: Planes, window: Window, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (h, w) uint8 and depth (h, w) float32 in a window; 255 and 0 where there are none.
+def _plane(plane: np.ndarray | None, size: tuple[int, int], absent: Tensor) -> Tensor:
+    """As a tensor; where there is none, `absent` everywhere, as a view that takes no memory."""
+    return absent.expand(size) if plane is None else torch.from_numpy(plane)
+
+
+def _targets(
+    planes: Planes, window: Window, size: tuple[int, int]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Labels (h, w) uint8 and depth (h, w) float32 in a window, or None.
 
     By the nearest neighbour: a mean over the edge of an obstacle would be a distance at which nothing stands.
     """
-    labels, depth = np.full(size, IGNORE, np.uint8), np.zeros(size, np.float32)
+    labels, depth = None, None
     if planes.labels is not None:
         labels = _resized(window.cut(planes.labels), size, cv2.INTER_NEAREST_EXACT)
     if planes.depth is not None:

@@ -12,9 +12,13 @@ import numpy as np
 
 __all__ = ["color_matrix"]
 
-_GRAY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma of RGB
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _FROM_YIQ = np.linalg.inv(_TO_YIQ)
+_LUMA = _TO_YIQ[0]
+# What a colour's luma, its chroma, and its chroma turned by a quarter of the circle give in RGB.
+_GRAY = np.outer(_FROM_YIQ[:, 0], _TO_YIQ[0])
+_CHROMA = np.outer(_FROM_YIQ[:, 1], _TO_YIQ[1]) + np.outer(_FROM_YIQ[:, 2], _TO_YIQ[2])
+_TURNED = np.outer(_FROM_YIQ[:, 2], _TO_YIQ[1]) - np.outer(_FROM_YIQ[:, 1], _TO_YIQ[2])
 
 
 def color_matrix(mean: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -28,14 +32,12 @@ def color_matrix(mean: np.ndarray, strength: float, rng: np.random.Generator) ->
         strength: at least 0.
         rng: gives four numbers.
     """
-    draw = rng.uniform(-1.0, 1.0, 4)
-    brightness, contrast, saturation = np.maximum(1.0 + strength * draw[:3], 0.0)
+    draw = rng.uniform(-1.0, 1.0, 4).tolist()
+    brightness, contrast, saturation = (max(1.0 + strength * value, 0.0) for value in draw[:3])
     angle = 2.0 * math.pi * min(strength / 8.0, 0.5) * draw[3]
-    rotation = np.array(
-        [[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]]
-    )
-    desaturate = saturation * np.eye(3) + (1.0 - saturation) * np.tile(_GRAY, (3, 1))
-    linear = _FROM_YIQ @ rotation @ _TO_YIQ @ desaturate
+    matrix = np.empty((3, 4))
+    matrix[:, :3] = _GRAY + saturation * (math.cos(angle) * _CHROMA + math.sin(angle) * _TURNED)
+    matrix[:, :3] *= brightness * contrast
     # Luma survives saturation and hue, so contrast may be taken about the mean luma first.
-    offset = (1.0 - contrast) * brightness * float(_GRAY @ mean) * linear.sum(axis=1)
-    return np.column_stack([linear * (brightness * contrast), offset])
+    matrix[:, 3] = (1.0 - contrast) * brightness * float(_LUMA @ mean)
+    return matrix

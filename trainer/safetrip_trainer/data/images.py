@@ -8,7 +8,6 @@ decoding: the JPEG's end-of-image marker, the PNG's chunk checksums and IEND.
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 
 from safetrip_trainer.data.files import read_bytes
+from safetrip_trainer.data.png import PNG_MAGIC, checksum, decode_rows, png_chunks
 from safetrip_trainer.errors import DatasetError
 
 __all__ = [
@@ -25,12 +25,12 @@ __all__ = [
     "encode_jpeg",
     "encode_png",
     "probe_image",
+    "read_companion",
     "read_gray",
     "read_image",
     "reduction",
 ]
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8"
 # SOF0..SOF15 hold the size; C4 (Huffman tables), C8 (reserved) and CC (arithmetic coding) are no frames.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -62,7 +62,7 @@ def probe_image(data: bytes, path: Path) -> ImageInfo:
     """
     if data.startswith(_JPEG_MAGIC):
         return _probe_jpeg(data, path)
-    if data.startswith(_PNG_MAGIC):
+    if data.startswith(PNG_MAGIC):
         return _probe_png(data, path)
     reason = "empty file" if not data else "neither JPEG nor PNG"
     raise DatasetError(f"{path}: {reason}; replace the file or remove it")
@@ -94,24 +94,16 @@ def _probe_jpeg(data: bytes, path: Path) -> ImageInfo:
 
 def _probe_png(data: bytes, path: Path) -> ImageInfo:
     size: ImageInfo | None = None
-    position = len(_PNG_MAGIC)
     view = memoryview(data)
-    while position + 12 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, position)
-        end = position + 12 + length
-        if end > len(data):
-            break
-        (checksum,) = struct.unpack_from(">I", data, end - 4)
-        if zlib.crc32(view[position + 4 : end - 4]) != checksum:
+    for name, start, length in png_chunks(data):
+        (stored,) = struct.unpack_from(">I", data, start + length)
+        if checksum(view[start - 4 : start + length]) != stored:
             raise DatasetError(f"{path}: damaged PNG (checksum of {name!r} differs); copy the file again")
         if name == b"IHDR":
-            width, height, depth = struct.unpack_from(">IIB", data, position + 8)
+            width, height, depth = struct.unpack_from(">IIB", data, start)
             size = ImageInfo(width, height, depth, "png")
-        if name == b"IEND":
-            if size is None:
-                break
+        elif name == b"IEND" and size is not None:
             return size
-        position = end
     raise DatasetError(f"{path}: truncated PNG (no end-of-image chunk); copy the file again")
 
 
@@ -142,11 +134,19 @@ def read_image(path: Path, min_size: tuple[int, int] | None = None) -> np.ndarra
 
 
 def decode_image(data: bytes | memoryview, name: str, factor: int = 1) -> np.ndarray:
-    """(H, W, 3) uint8 BGR of a file's content, divided by `factor` (1, 2, 4, 8; sizes round up).
+    """(H, W, 3) uint8 BGR of a file's content, divided by `factor` (1, 2, 4, 8; a JPEG's sizes round up).
 
     A JPEG is decoded at that scale, which costs less than the whole. DatasetError naming `name` where it
     cannot be decoded.
     """
+    rows = decode_rows(data)
+    if rows is not None and rows.ndim == 3 and rows.dtype == np.uint8:
+        if factor > 1:
+            height, width = rows.shape[:2]
+            # What OpenCV does with a format that has no reduced scale.
+            size = (max(width // factor, 1), max(height // factor, 1))
+            rows = cv2.resize(rows, size, interpolation=cv2.INTER_LINEAR_EXACT)
+        return cv2.cvtColor(rows, cv2.COLOR_RGB2BGR)
     flag = _REDUCTIONS.get(factor, cv2.IMREAD_COLOR_BGR) | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     if image is None:
@@ -161,9 +161,25 @@ def read_gray(path: Path, dtype: type[np.generic] = np.uint8) -> np.ndarray:
     return decode_gray(data, str(path), dtype)
 
 
+def read_companion(path: Path, dtype: type[np.generic], image: ImageInfo) -> tuple[np.ndarray, bytes]:
+    """(H, W) of a file that belongs to an image, of exactly its size, and the file's content.
+
+    DatasetError naming `path` as `read_gray` has it, and where the size is another one.
+    """
+    data = read_bytes(path)
+    probe_image(data, path)
+    plane = decode_gray(data, str(path), dtype)
+    if plane.shape != (image.height, image.width):
+        size = f"{plane.shape[1]}x{plane.shape[0]}"
+        raise DatasetError(f"{path}: {size}, its image is {image.width}x{image.height}")
+    return plane, data
+
+
 def decode_gray(data: bytes | memoryview, name: str, dtype: type[np.generic] = np.uint8) -> np.ndarray:
     """`read_gray` of a file's content; `name` is for the message."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    image = decode_rows(data)
+    if image is None:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise DatasetError(f"{name}: cannot be decoded; copy the file again")
     if image.ndim != 2 or image.dtype != dtype:
@@ -175,7 +191,7 @@ def decode_gray(data: bytes | memoryview, name: str, dtype: type[np.generic] = n
 
 
 def encode_png(image: np.ndarray, compression: int = 1) -> bytes:
-    """PNG bytes of a uint8 or uint16 image.
+    """PNG bytes of a uint8 or uint16 image, grey or BGR (see `png.encode_plane` for grey ones in bulk).
 
     Level 1 without row filters: a quarter of the default's time to write, half to read, and label images
     are hardly larger.

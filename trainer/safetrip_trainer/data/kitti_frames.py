@@ -8,7 +8,7 @@ import numpy as np
 
 from safetrip_trainer.data.files import read_bytes
 from safetrip_trainer.data.frame import Frame
-from safetrip_trainer.data.images import decode_gray, probe_image
+from safetrip_trainer.data.images import probe_image, read_companion
 from safetrip_trainer.data.index import Sample
 from safetrip_trainer.data.kitti_tree import kitti_files
 from safetrip_trainer.data.unit import Unit, UnitResult, content_digest
@@ -31,14 +31,9 @@ def kitti_frames(unit: Unit, result: UnitResult) -> Iterator[Frame]:
 
 
 def _frame(unit: Unit, name: str, image: str, depth: str) -> Frame:
-    data, stored = read_bytes(unit.root / image), read_bytes(unit.root / depth)
+    data = read_bytes(unit.root / image)
     info = probe_image(data, unit.root / image)
-    probe_image(stored, unit.root / depth)
-    plane = decode_gray(stored, str(unit.root / depth), np.uint16)
-    if plane.shape != (info.height, info.width):
-        raise DatasetError(
-            f"{unit.root / depth}: {plane.shape[1]}x{plane.shape[0]}, its image is {info.width}x{info.height}"
-        )
+    plane, stored = read_companion(unit.root / depth, np.uint16, info)
     if not plane.any():
         raise DatasetError(f"{unit.root / depth}: no pixel with a depth")
     sample = Sample(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from safetrip_trainer.data.parallel import keep_memory
 from safetrip_trainer.data.sampler import BalancedBatchSampler
@@ -32,25 +33,45 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     unreadable = [message for item in items for message in item["unreadable"]]
     if any("image" not in item for item in items):
         return {"unreadable": unreadable}
-    targets = [key for key in ("depth", "confidence") if key in items[0]]
+    targets = [key for key in _TARGETS if key in items[0]]
     return {
         "image": _stacked([item["image"].permute(1, 2, 0).numpy() for item in items]),
-        "labels": torch.stack([item["labels"] for item in items]).long(),
-        **{key: default_collate([item[key] for item in items]) for key in targets},
+        **{key: _together([item[key] for item in items], _TARGETS[key]) for key in targets},
         "name": [item["name"] for item in items],
         "unreadable": unreadable,
     }
 
 
+_TARGETS = {"labels": torch.int64, "depth": torch.float32, "confidence": torch.float32}
+
+
+def _together(planes: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """(h, w) each to (N, h, w), converted on the way to their place."""
+    batch = _empty((len(planes), *planes[0].shape), dtype)
+    for place, plane in zip(batch, planes):
+        place.copy_(plane)
+    return batch
+
+
 def _stacked(images: Sequence[np.ndarray]) -> Tensor:
     """(h, w, 3) RGB each to (N, 3, h, w) float32; bytes are normalised on the way to their place."""
-    rows = torch.empty((len(images), *images[0].shape))
+    rows = _empty((len(images), *images[0].shape), torch.float32)
     for row, image in zip(rows.numpy(), images):
         if image.dtype == np.uint8:
             cv2.transform(image.astype(np.float32), _NORMALIZE, dst=row)
         else:
             row[:] = image
     return rows.permute(0, 3, 1, 2)
+
+
+def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """In a worker process in shared memory, where the batch would be copied to otherwise."""
+    if get_worker_info() is None:
+        return torch.empty(tuple(shape), dtype=dtype)
+    # As torch's own `default_collate` does it.
+    size = math.prod(shape) * dtype.itemsize
+    storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=dtype).set_(storage).view(tuple(shape))
 
 
 def _normalization() -> np.ndarray:

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -43,7 +43,8 @@ class PrepareOptions:
     """`val_folders` names them; without, `val_fraction` of each source's folders, drawn by `seed`.
 
     `workers` processes (None: one per core). `cache_size`: (h, w) that the training cache's images at least
-    have; None writes no cache. `cache` is its path or URL; PREPARED/cache where there is none.
+    have; None writes no cache. `cache` is its path or URL; PREPARED/cache where there is none. `cache_codec`
+    of its images: "raw", "jpeg", or "auto": raw on a disk, JPEG on an object store.
     """
 
     val_folders: tuple[str, ...] = ()
@@ -53,13 +54,16 @@ class PrepareOptions:
     progress: bool = True
     cache_size: tuple[int, int] | None = (512, 512)
     cache: str | None = None
+    cache_codec: Literal["auto", "raw", "jpeg"] = "auto"
 
     def spec(self, prepared: Path) -> CacheSpec | None:
         """Of the cache to write for `prepared`."""
         if self.cache_size is None:
             return None
         place = (self.cache or str(prepared / CACHE_FOLDER)).removeprefix("file://")
-        return CacheSpec(place if is_url(place) else str(Path(place).absolute()), self.cache_size)
+        remote = is_url(place)
+        raw = self.cache_codec == "raw" or (self.cache_codec == "auto" and not remote)
+        return CacheSpec(place if remote else str(Path(place).absolute()), self.cache_size, raw)
 
 
 @dataclass(frozen=True)

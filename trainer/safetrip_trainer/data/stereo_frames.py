@@ -9,7 +9,7 @@ import numpy as np
 
 from safetrip_trainer.data.files import read_bytes
 from safetrip_trainer.data.frame import Frame
-from safetrip_trainer.data.images import ImageInfo, decode_gray, probe_image
+from safetrip_trainer.data.images import probe_image, read_companion
 from safetrip_trainer.data.index import Sample
 from safetrip_trainer.data.stereo import StereoCalibration, parse_conf
 from safetrip_trainer.data.unit import Unit, UnitResult, content_digest
@@ -48,13 +48,14 @@ def _frame(unit: Unit, path: str, calibration: StereoCalibration) -> Frame:
     data = read_bytes(unit.root / image)
     info = probe_image(data, unit.root / image)
     disparity_path = f"{path}_disp16.png"
-    contents = [data, np.array([calibration.baseline, calibration.fx]).tobytes()]
-    disparity = _plane(unit.root / disparity_path, np.uint16, info, contents)
+    disparity, content = read_companion(unit.root / disparity_path, np.uint16, info)
+    contents = [data, np.array([calibration.baseline, calibration.fx]).tobytes(), content]
     known = disparity > 0
     confidence = None
     confidence_path = next(_existing(unit.root, path, "_confidence_save.png", "_confidence.png"), None)
     if confidence_path is not None:
-        confidence = _plane(unit.root / confidence_path, np.uint8, info, contents)
+        confidence, content = read_companion(unit.root / confidence_path, np.uint8, info)
+        contents.append(content)
         known &= confidence > 0
     if not known.any():
         raise DatasetError(f"{unit.root / disparity_path}: no pixel with a disparity and confidence above 0")
@@ -73,18 +74,6 @@ def _frame(unit: Unit, path: str, calibration: StereoCalibration) -> Frame:
         fx=calibration.fx,
     )
     return Frame(sample, info, data, depth=disparity, confidence=confidence)
-
-
-def _plane(path: Path, dtype: type[np.generic], image: ImageInfo, contents: list[bytes]) -> np.ndarray:
-    """One of the image's other files; its bytes are added to `contents`."""
-    data = read_bytes(path)
-    contents.append(data)
-    probe_image(data, path)
-    plane = decode_gray(data, str(path), dtype)
-    if plane.shape != (image.height, image.width):
-        size = f"{plane.shape[1]}x{plane.shape[0]}"
-        raise DatasetError(f"{path}: {size}, its left image is {image.width}x{image.height}")
-    return plane
 
 
 def _existing(root: Path, path: str, *suffixes: str) -> Iterator[str]:

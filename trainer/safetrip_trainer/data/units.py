@@ -16,10 +16,11 @@ from safetrip_trainer.classes import CLASS_NAMES
 from safetrip_trainer.data.cache import CacheSpec, Shard, ShardWriter, Store
 from safetrip_trainer.data.files import write_atomic
 from safetrip_trainer.data.folder import Folder
-from safetrip_trainer.data.images import encode_png, probe_image
+from safetrip_trainer.data.images import probe_image
 from safetrip_trainer.data.index import Sample
 from safetrip_trainer.data.kitti_frames import kitti_frames
 from safetrip_trainer.data.kitti_tree import kitti_files
+from safetrip_trainer.data.png import encode_plane
 from safetrip_trainer.data.polygon_frames import polygon_frames
 from safetrip_trainer.data.problems import Problem
 from safetrip_trainer.data.stereo_frames import SUFFIXES, stereo_frames
@@ -31,7 +32,7 @@ __all__ = ["make_units", "run_unit"]
 # Small enough that a killed run loses little and two cores share one folder; large enough that the folder's
 # XML, parsed once per process and folder, does not count.
 UNIT_SIZE = 32
-_UNITS_VERSION = 3
+_UNITS_VERSION = 4
 _FRAMES = {
     "surface": polygon_frames,
     "polygon": polygon_frames,
@@ -73,7 +74,7 @@ def run_unit(unit: Unit) -> UnitResult:
                 result.report(sample.image, error, unit.root)
                 continue
         if sample.mask is not None and frame.mask is not None:
-            write_atomic(unit.prepared / sample.mask, encode_png(frame.mask), sync=False)
+            write_atomic(unit.prepared / sample.mask, encode_plane(frame.mask), sync=False)
         result.samples.append(sample)
     if shard is not None and unit.cache is not None:
         result.shard = shard.finish(Store(unit.cache.place))
@@ -106,7 +107,7 @@ def _inputs(unit: Unit) -> Iterator[str]:
 
 def _signature(unit: Unit) -> str:
     """Of every input's name, size and time, and of what else decides the result."""
-    cache = None if unit.cache is None else unit.cache.min_size
+    cache = None if unit.cache is None else (unit.cache.min_size, unit.cache.raw)
     state: list[object] = [_UNITS_VERSION, CLASS_NAMES, unit.folder.path, cache]
     if unit.number == 0:  # the first unit also reports what the XML names beyond the files there are
         state.append(unit.folder.names)

@@ -14,7 +14,7 @@ from safetrip_trainer.errors import DatasetError
 
 __all__ = ["CacheManifest", "Members", "Shard"]
 
-_VERSION = 1
+_VERSION = 2
 
 Members = Mapping[str, tuple[int, int]]
 """Plane ("image", "mask", "depth", "confidence") -> offset and size in the shard, in bytes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from safetrip_trainer.data.cache.manifest import CacheManifest
+from safetrip_trainer.data.cache.raw import decode_raw, is_raw
 from safetrip_trainer.data.cache.store import Store
 from safetrip_trainer.data.images import decode_gray, decode_image
 from safetrip_trainer.data.index import PreparedIndex, Sample
@@ -58,4 +59,5 @@ class CacheSource:
             depth = decode_gray(parts["depth"], name, np.uint16) * np.float32(1.0 / DEPTH_SCALE)
             if "confidence" in parts:
                 depth *= decode_gray(parts["confidence"], name) >= min_confidence
-        return Planes(decode_image(parts["image"], name), mask, depth)
+        decode = decode_raw if is_raw(parts["image"]) else decode_image
+        return Planes(decode(parts["image"], name), mask, depth)

@@ -1,0 +1,51 @@
+"""Images as they are in memory: a crop of one costs nothing to decode, where a JPEG costs all of it.
+
+YCbCr 4:2:0 as a JPEG also has it (half of RGB's bytes), as OpenCV lays it out (I420: the luma's rows, then
+those of both chromas at half size), below the header of a binary PGM, so that any viewer shows the luma.
+"""
+
+from __future__ import annotations
+
+import re
+
+import cv2
+import numpy as np
+
+from safetrip_trainer.errors import DatasetError
+
+__all__ = ["RAW_SUFFIX", "can_be_raw", "decode_raw", "encode_raw", "is_raw"]
+
+RAW_SUFFIX = "i420.pgm"
+
+_MAGIC = b"P5\n"
+_HEADER = re.compile(rb"P5\n(\d{1,6}) (\d{1,6})\n255\n")
+
+
+def can_be_raw(size: tuple[int, int]) -> bool:
+    """Whether (h, w) halves."""
+    return size[0] % 2 == 0 and size[1] % 2 == 0
+
+
+def encode_raw(image: np.ndarray) -> bytes:
+    """(H, W, 3) uint8 BGR, both sides even; values change by less than a JPEG's of quality 90."""
+    planes = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
+    return b"P5\n%d %d\n255\n" % (planes.shape[1], planes.shape[0]) + planes.tobytes()
+
+
+def is_raw(data: bytes | memoryview) -> bool:
+    """Whether `encode_raw` wrote this."""
+    return bytes(data[: len(_MAGIC)]) == _MAGIC
+
+
+def decode_raw(data: bytes | memoryview, name: str) -> np.ndarray:
+    """(H, W, 3) uint8 BGR of what `encode_raw` wrote; DatasetError naming `name` for anything else."""
+    header = _HEADER.match(bytes(data[:32]))
+    width, height = (int(value) for value in header.groups()) if header else (0, 0)
+    start = header.end() if header else 0
+    # Rows of 4:2:0 come in sixes: four of luma for one of each chroma, which are half as wide.
+    if not width or width % 2 or not height or height % 3 or len(data) - start != width * height:
+        raise DatasetError(
+            f"{name}: damaged image in the cache; remove the shard, run 'trainer prepare' again"
+        )
+    planes = np.frombuffer(data, np.uint8, offset=start).reshape(height, width)
+    return cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420)
