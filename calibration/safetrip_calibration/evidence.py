@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 from polygraphy.json import save_json
 
 from safetrip_calibration.accuracy import to_size
-from safetrip_calibration.compare import Comparison
-from safetrip_calibration.frames import IGNORE, FrameSet
+from safetrip_calibration.compare import Candidate, Comparison
+from safetrip_calibration.frames import IGNORE, FrameSet, LabelledFrame
 from safetrip_calibration.runners import make_runner, quiet
+from safetrip_calibration.scoring import Outputs
+from safetrip_calibration.sheet import Tile, sheet
 from safetrip_sdk import atomic
 from safetrip_sdk.bundle import Bundle
+from safetrip_sdk.manifest import Manifest
+from safetrip_sdk.overlay import depth_colors
 
 __all__ = ["save_inputs", "save_worst_frames"]
 
-GAP = 4  # pixels between pictures
-DEPTH_NEAR, DEPTH_FAR = 1.0, 80.0  # metres, ends of the logarithmic colour scale
+_METRES = (1, 3, 10, 30)  # whose colours are explained
 
 
 def save_inputs(frames: FrameSet, indices: Sequence[int], path: Path, input_name: str = "frame") -> None:
@@ -49,8 +52,6 @@ def save_worst_frames(
     bundle = Bundle.open(bundle_path)
     folder.mkdir(parents=True, exist_ok=True)
     positions = {name: index for index, name in enumerate(frames.names)}
-    palette = np.zeros((256, 3), np.uint8)
-    palette[: len(bundle.manifest.classes)] = [item.color[::-1] for item in bundle.manifest.classes]
     written = {}
     for item in result.candidates:
         frame = frames[positions[item.metrics["worst_frame"]["name"]]]
@@ -58,44 +59,61 @@ def save_worst_frames(
         outputs = []
         for precision, backend in (("fp32", "onnxruntime"), (item.precision, item.backend)):
             with make_runner(bundle, precision, backend) as runner:
-                outputs.append({name: value.copy() for name, value in runner.infer(feed).items()})
-        size = outputs[0]["labels"].shape[1:]
-        top = [to_size(frame.frame, size), *(_colours(output["labels"][0], palette) for output in outputs)]
-        truth = np.full(size, IGNORE, np.uint8) if frame.labels is None else to_size(frame.labels, size)
-        top.insert(1, _colours(truth, palette))
-        depth = np.full(size, np.nan) if frame.depth is None else to_size(frame.depth, size)
-        changed = (outputs[0]["labels"] != outputs[1]["labels"])[0]
-        bottom = [_mask(changed), _metres(depth), *(_metres(output["depth"][0]) for output in outputs)]
+                outputs.append({name: value[0].copy() for name, value in runner.infer(feed).items()})
         path = folder / f"worst-{item.precision}-{item.backend}.png"
-        done, data = cv2.imencode(".png", np.vstack([_row(top), _row(bottom)]))
+        done, data = cv2.imencode(".png", _draw(bundle.manifest, item, frame, outputs[0], outputs[1]))
         assert done
         atomic.write_bytes(path, data.tobytes())
         written[f"{item.precision} {item.backend}"] = path
     return written
 
 
-def _colours(labels: NDArray[np.generic], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return palette[labels.astype(np.uint8)]
+def _draw(
+    manifest: Manifest, item: Candidate, frame: LabelledFrame, reference: Outputs, candidate: Outputs
+) -> NDArray[np.uint8]:
+    """One sheet; `reference` and `candidate` are labels and depth, (h, w) each."""
+    size = reference["labels"].shape
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(manifest.classes)] = [entry.color[::-1] for entry in manifest.classes]
+    changed = reference["labels"] != candidate["labels"]
+    truth = np.full(size, IGNORE, np.uint8) if frame.labels is None else to_size(frame.labels, size)
+    metres = np.full(size, np.nan) if frame.depth is None else to_size(frame.depth, size)
+    name = f"{item.precision} {item.backend}"
+    rows = (
+        (
+            Tile(frame.name, to_size(frame.frame, size).astype(np.uint8)),
+            Tile("truth (black: not labelled)" if frame.labels is not None else "no labels", palette[truth]),
+            Tile("labels, fp32 onnxruntime", palette[reference["labels"]]),
+            Tile(f"labels, {name}", palette[candidate["labels"]]),
+        ),
+        (
+            Tile(f"white: another label than fp32's ({changed.mean():.1%})", _mask(changed)),
+            Tile("true depth (black: none)" if frame.depth is not None else "no depth", _metres(metres)),
+            Tile("depth, fp32 onnxruntime", _metres(reference["depth"])),
+            Tile(f"depth, {name}", _metres(candidate["depth"])),
+        ),
+    )
+    shown = np.unique(np.concatenate([truth, reference["labels"], candidate["labels"]]))
+    return sheet(rows, [*_class_keys(manifest, shown), *_depth_keys()])
+
+
+def _class_keys(manifest: Manifest, shown: NDArray[np.generic]) -> list[tuple[str, tuple[int, int, int]]]:
+    return [(entry.name, entry.color[::-1]) for index, entry in enumerate(manifest.classes) if index in shown]
+
+
+def _depth_keys() -> list[tuple[str, tuple[int, int, int]]]:
+    colours = depth_colors(np.array([_METRES], np.float32))[0].tolist()
+    return [(f"{metres} m", (b, g, r)) for metres, (b, g, r) in zip(_METRES, colours)]
 
 
 def _metres(depth: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Near is bright, on a logarithmic scale; black where there is no depth."""
-    metres = depth.astype(np.float64)
-    known = np.isfinite(metres) & (metres > 0)
-    scale = np.log(np.clip(np.where(known, metres, DEPTH_FAR), DEPTH_NEAR, DEPTH_FAR) / DEPTH_NEAR)
-    near = (255 * (1 - scale / np.log(DEPTH_FAR / DEPTH_NEAR))).astype(np.uint8)
-    coloured: NDArray[np.uint8] = cv2.applyColorMap(near, cv2.COLORMAP_TURBO).astype(np.uint8)
-    coloured[~known] = 0
+    """In the overlay's colours; black where there is no depth."""
+    metres = np.nan_to_num(depth.astype(np.float32), nan=0.0)
+    coloured = depth_colors(metres)
+    coloured[metres <= 0] = 0
     return coloured
 
 
 def _mask(changed: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """White where the candidate's label differs from FP32's."""
     return np.repeat((changed * 255).astype(np.uint8)[..., None], 3, axis=2)
-
-
-def _row(pictures: Sequence[NDArray[np.generic]]) -> NDArray[np.uint8]:
-    gap = np.full((pictures[0].shape[0], GAP, 3), 255, np.uint8)
-    parts = [part for picture in pictures for part in (picture.astype(np.uint8), gap)]
-    row: NDArray[np.uint8] = np.hstack(parts[:-1])
-    return np.vstack([row, np.full((GAP, row.shape[1], 3), 255, np.uint8)])

@@ -19,8 +19,10 @@ from safetrip_calibration.evidence import save_inputs, save_worst_frames
 from safetrip_calibration.fp16 import cast_graph
 from safetrip_calibration.graph import load
 from safetrip_calibration.runners import make_runner
+from safetrip_calibration.sheet import GAP, TITLE, WIDTH
 from safetrip_calibration.thresholds import Thresholds
 from safetrip_sdk.bundle import Bundle
+from safetrip_sdk.overlay import depth_colors
 from tests.calibration.nets import SIZE, Scenes
 
 
@@ -35,11 +37,18 @@ def test_worst_frames_are_drawn_side_by_side(quantised: Path, tmp_path: Path) ->
     result = compare(quantised, frames, ["int8"], ["onnxruntime"], thresholds=Thresholds({}), write=False)
     written = save_worst_frames(quantised, frames, result, tmp_path / "worst")
     picture = cv2.imread(str(written["int8 onnxruntime"]))
+    assert picture is not None
     (h, w) = SIZE
-    assert picture.shape == (2 * (h + 4), 4 * w + 12, 3)
-    changed = picture[h + 4 : 2 * h + 4, :w]
+    factor = -(-WIDTH // w)
+    high, wide = factor * h, factor * w
+    assert picture.shape[1] == 4 * wide + 3 * GAP
+    changed = picture[2 * TITLE + high : 2 * TITLE + 2 * high, :wide]
     worst = result.candidates[0].metrics["worst_frame"]["label_agreement"]
     assert (changed == 255).mean() == pytest.approx(1 - worst, abs=1e-6)
+    keys = picture[2 * TITLE + 2 * high :]
+    for depth in (1, 30):
+        colour = depth_colors(np.full((1, 1), depth, np.float32))[0, 0]
+        assert (keys == colour).all(axis=2).any(), f"{depth} m is not explained"
 
 
 def test_saved_inputs_replay_with_polygraphy_itself(quantised: Path, tmp_path: Path) -> None:
