@@ -66,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(args.verbose, 2)]
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    # OpenCV warns of each way in which it cannot open a source; our own message says it once.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     before = _terminate_like_ctrl_c()
     try:
         return int(modules[args.verb].run(args) or 0)

@@ -21,7 +21,7 @@ from safetrip_sdk.outputs import Shot, ThreadedOutput
 from safetrip_sdk.outputs.annotated import AnnotatedVideo
 from safetrip_sdk.outputs.lines import JsonLines
 from safetrip_sdk.outputs.rerun_view import RerunView
-from safetrip_sdk.outputs.share import ProcessorShare, seconds_of
+from safetrip_sdk.outputs.share import ProcessorShare, idle_seconds, seconds_of
 from safetrip_sdk.overlay import shrink
 from safetrip_sdk.sources.scene import SCENE_CLASSES, Scene
 
@@ -139,6 +139,35 @@ def test_a_share_leaves_frames_out_evenly(cost: float, share: float, interval: f
     assert min(allowed, 399) - 2 <= len(taken) <= allowed + 3
     gaps = np.diff(taken[3:])
     assert gaps.size < 2 or gaps.max() - gaps.min() <= 1
+
+
+def test_idle_cores_widen_a_share_and_busy_ones_narrow_it() -> None:
+    def taken(bucket: ProcessorShare, begin: float = 100) -> int:
+        count = 0
+        for number in range(100):
+            now = begin + number * 0.01
+            if bucket.open(now):
+                bucket.settle(bucket.claim(now), 0.02)
+                count += 1
+        return count
+
+    assert taken(ProcessorShare(0.04)) <= 4
+    idle = ProcessorShare(0.04)
+    idle.adapt(used=0.04, spare=1.0)
+    assert 26 <= taken(idle) <= 30
+    idle.adapt(used=0.54, spare=3.0)
+    assert taken(idle, 110) == 100
+    busy = ProcessorShare(0.04)
+    busy.adapt(used=0.04, spare=1.0)
+    for _ in range(5):
+        busy.adapt(used=0.5, spare=-0.1)
+    assert taken(busy) <= 4
+
+
+def test_idle_cores_are_seen() -> None:
+    before = idle_seconds()
+    time.sleep(0.3)
+    assert 0 <= idle_seconds() - before <= 0.35 * len(os.sched_getaffinity(0))
 
 
 def test_helping_threads_count() -> None:
