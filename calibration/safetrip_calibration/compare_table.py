@@ -36,7 +36,7 @@ def _row(item: Candidate, reference: bool) -> tuple[str, ...]:
     m = item.metrics
     worst_class = "-"
     if m["class_iou_drop"] is not None and not reference:
-        worst_class = f"{m['worst_class']} {-m['class_iou_drop']:+.2f}"
+        worst_class = f"{m['worst_class']} {_signed(m['class_iou_drop'], -1)}"
     return (
         f"{item.precision} {item.backend}",
         number(_times(m["label_agreement"], 100)),
@@ -56,4 +56,7 @@ def _times(value: float | None, factor: float) -> float | None:
 
 
 def _signed(value: float | None, sign: int) -> str:
-    return "-" if value is None else f"{sign * value:+.2f}"
+    if value is None:
+        return "-"
+    # Adding 0 makes 0 of -0: nothing has changed, in neither direction.
+    return f"{round(sign * value, 2) + 0.0:+.2f}"

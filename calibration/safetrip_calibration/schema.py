@@ -55,6 +55,9 @@ def read_yaml(path: Path, keys: Mapping[str, Key], error: type[SafetripError]) -
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem.strerror})") from problem
+    except yaml.MarkedYAMLError as problem:
+        line = f"line {problem.problem_mark.line + 1}: " if problem.problem_mark else ""
+        raise error(f"{path}: no valid YAML: {line}{problem.problem or problem.context}") from problem
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise error(f"{path}: no valid YAML: {' '.join(str(problem).split())}") from problem
     if not isinstance(raw, dict):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["fraction", "numbers", "output_file", "output_folder", "size", "sizes", "whole"]
+__all__ = ["fraction", "numbers", "output_file", "output_folder", "positive", "size", "sizes", "whole"]
 
 
 def size(text: str) -> tuple[int, int]:
@@ -63,6 +63,11 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r}: want a number from 0 to 1")
     return value
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    return numbers(float)(text)[0]
 
 
 def output_file(text: str) -> Path:

@@ -91,8 +91,20 @@ def make_parser(verb: str) -> tuple[argparse.ArgumentParser, ModuleType]:
     return parser, module
 
 
+class _AboveBars(logging.StreamHandler):  # type: ignore[type-arg]
+    """Lines go above a progress bar that is being drawn, instead of into it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "tqdm" not in sys.modules:
+            super().emit(record)
+            return
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
 def _quiet_third_parties() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_AboveBars()])
     for noisy in (
         "httpx",
         "httpcore",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ from safetrip_sdk.errors import FrameSizeError
 from safetrip_sdk.overlay import Overlay
 from safetrip_sdk.prediction import Prediction
 from safetrip_sdk.sources import FrameSource, open_source
+from safetrip_sdk.sources.images import ImageSource
+from safetrip_sdk.sources.opencv import VideoSource
 from safetrip_sdk.video import VideoWriter
 from safetrip_trainer.classes import class_infos
 from safetrip_trainer.data.files import write_atomic
@@ -20,6 +24,8 @@ from safetrip_trainer.inference.predictor import Predictor
 
 __all__ = ["infer"]
 
+logger = logging.getLogger(__name__)
+
 _VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 
 
@@ -27,7 +33,8 @@ def infer(predictor: Predictor, source: str, out: Path) -> int:
     """Predicts every frame of a source.
 
     An image gets `NAME_overlay.png`, `NAME_labels.png` (class ids) and `NAME_depth.png` (16-bit, millimetres,
-    65,535 where farther); a video gets one annotated `NAME_overlay.mp4`.
+    65,535 where farther); a video gets one annotated `NAME_overlay.mp4`. Of several images of one name the
+    later ones get `-2`, `-3`, ... added.
 
     Args:
         predictor: of `open_predictor`.
@@ -42,27 +49,55 @@ def infer(predictor: Predictor, source: str, out: Path) -> int:
         TrainerError: the source is a camera, which has no end.
     """
     overlay, count = Overlay(class_infos()), 0
-    with open_source(source) as frames:
+    with ExitStack() as stack:
+        frames = stack.enter_context(open_source(source))
         if frames.live or frames.frame_size is None:
             raise TrainerError(f"{source}: has no end; `safetrip run` takes cameras and streams")
         out.mkdir(parents=True, exist_ok=True)
-        video = None
+        video, names = None, _Names()
         if source.lower().endswith(_VIDEO_SUFFIXES):
-            video = VideoWriter(out / f"{Path(source).stem}_overlay.mp4", getattr(frames, "fps", 0.0) or 10.0)
-        progress = tqdm(desc="infer", unit="frame")
+            video = VideoWriter(out / f"{Path(source).stem}_overlay.mp4", frames.fps or 10.0)
+            stack.callback(video.abandon)  # of no effect on one that is complete
+        total = _total(frames)
+        progress = stack.enter_context(tqdm(desc="infer", unit="frame", total=total))
         while frames.grab() is not None:
             frame = _retrieve(frames)
             prediction = predictor(frame)
             if video is not None:
                 video.write(overlay.draw(frame, prediction))
             else:
-                _write_image(out, Path(frames.origin).stem, overlay.draw(frame, prediction), prediction)
+                name = names.fresh(Path(frames.origin).stem)
+                _write_image(out, name, overlay.draw(frame, prediction), prediction)
             count += 1
             progress.update()
-        progress.close()
         if video is not None:
             video.close()
+    if total is not None and count < total:
+        logger.warning("%s: ended after %d of the %d frames it announces: damaged?", source, count, total)
     return count
+
+
+def _total(frames: FrameSource) -> int | None:
+    """How many frames will come, where the source knows."""
+    if isinstance(frames, ImageSource):
+        return len(frames.paths)
+    return frames.frame_count if isinstance(frames, VideoSource) else None
+
+
+class _Names:
+    """Every file its own name: `a.png` beside `a.jpg`, or the same name in two folders of a glob."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def fresh(self, stem: str) -> str:
+        """`stem`, or with `-2`, `-3`, ... where an earlier frame had it."""
+        name, number = stem, 1
+        while name in self._used:
+            number += 1
+            name = f"{stem}-{number}"
+        self._used.add(name)
+        return name
 
 
 def _retrieve(frames: FrameSource) -> np.ndarray:
@@ -72,6 +107,8 @@ def _retrieve(frames: FrameSource) -> np.ndarray:
     try:
         frames.retrieve(frame)
     except FrameSizeError:
+        # The source has learnt the new size, and gives the same image again.
+        frames.grab()
         frame = np.empty((*frames.frame_size, 3), np.uint8)
         frames.retrieve(frame)
     return frame

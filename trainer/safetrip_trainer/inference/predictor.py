@@ -15,6 +15,7 @@ from safetrip_sdk.classes import ClassTable
 from safetrip_sdk.prediction import Prediction, Timing
 from safetrip_sdk.runtime import Runtime
 from safetrip_trainer.classes import class_infos
+from safetrip_trainer.errors import TrainerError
 from safetrip_trainer.export.graph import DeployGraph
 from safetrip_trainer.model.load import load_student
 
@@ -88,6 +89,17 @@ def training_size(record: dict[str, object]) -> tuple[int, int]:
     return (int(size[0]), int(size[1])) if size else DEFAULT_SIZE
 
 
+def _require_fitting(source: Path, size: tuple[int, int] | None, backend: str, precision: str) -> None:
+    """TrainerError for an option that would change nothing, and for a run's folder instead of its weights."""
+    if not source.is_dir():
+        if (backend, precision) != ("auto", "auto"):
+            raise TrainerError(f"{source}: a checkpoint runs in torch; backend and precision are a bundle's")
+    elif (source / "checkpoints").is_dir():
+        raise TrainerError(f"{source}: is a run's folder; give its {source / 'checkpoints' / 'best.ckpt'}")
+    elif size is not None:
+        raise TrainerError(f"{source}: a bundle has one input size; export the checkpoint again for another")
+
+
 @contextmanager
 def open_predictor(
     source: str | Path,
@@ -108,6 +120,7 @@ def open_predictor(
     Raises:
         SafetripError: it cannot be opened; the message says why.
     """
+    _require_fitting(Path(source), size, backend, precision)
     if Path(source).is_dir():
         with Runtime(source, backend=backend, precision=precision) as runtime:
             yield RuntimePredictor(runtime)

@@ -52,7 +52,7 @@ _OBJECT = re.compile(r"GLOBAL ([\w.]+)")  # in torch's message
 
 
 def refusal(error: Exception) -> str:
-    """Why `torch.load(weights_only=True)` refused a file, in one line: torch's own advice is to run its code."""
+    """Why `torch.load(weights_only=True)` refused a file; torch itself advises to run what is in it."""
     if isinstance(error, OSError):
         return f"cannot be read: {error.strerror or error}"
     named = _OBJECT.search(str(error))

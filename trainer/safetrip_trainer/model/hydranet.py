@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 from safetrip_trainer.classes import NUM_CLASSES
+from safetrip_trainer.errors import TrainerError
 from safetrip_trainer.model.decoder import LightWeightRefineNet
 from safetrip_trainer.model.encoder import MobileNetV2Encoder
 from safetrip_trainer.model.heads import DepthHead, LogDepthHead, TaskHead
@@ -39,6 +40,9 @@ class HydraNet(nn.Module):
         width_mult: width multiplier of the encoder.
         decoder_channels: width of the decoder.
         depth_head: `sigmoid` (linear in depth) or `log` (linear in its logarithm).
+
+    Raises:
+        TrainerError: a width that is not above 0, of which torchvision would make a net of 8 channels.
     """
 
     def __init__(
@@ -49,6 +53,10 @@ class HydraNet(nn.Module):
         depth_head: Literal["sigmoid", "log"] = "sigmoid",
     ) -> None:
         super().__init__()
+        if width_mult <= 0 or decoder_channels < 1:
+            raise TrainerError(
+                f"width_mult {width_mult:g}, decoder_channels {decoder_channels}: want above 0"
+            )
         self.encoder = MobileNetV2Encoder(width_mult)
         self.decoder = LightWeightRefineNet(self.encoder.channels, decoder_channels)
         self.segmentation = TaskHead(decoder_channels, num_classes)

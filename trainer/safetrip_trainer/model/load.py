@@ -44,7 +44,9 @@ def load_student(path: str | Path) -> tuple[HydraNet | QuantizedNet, dict[str, A
         return HydraNet().eval(), {"label": "untrained weights, for benchmarks"}
     file = read_weights(Path(path))
     if "variant" in file.settings:
-        raise CheckpointError(f"{path}: holds the teacher; give a checkpoint of the student (HydraTask)")
+        raise CheckpointError(
+            f"{path}: holds the teacher, which `trainer validate` measures; give a checkpoint of the student"
+        )
     return _student(file), file.record
 
 
