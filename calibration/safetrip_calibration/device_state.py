@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from safetrip_sdk.device import core_count
+
 __all__ = ["device_name", "device_state", "power_mode"]
 
 _TIMEOUT_S = 5.0
@@ -20,7 +22,7 @@ def device_name() -> str:
     if board:
         return board
     gpu = _command("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
-    return gpu[0].strip() if gpu else f"{_processor()}, {_cores()} cores"
+    return gpu[0].strip() if gpu else f"{_processor()}, {core_count()} cores"
 
 
 def power_mode() -> str | None:
@@ -33,7 +35,7 @@ def power_mode() -> str | None:
 
 def device_state() -> dict[str, Any]:
     """Device, power mode, clocks in MHz and temperatures in degrees Celsius, as far as the platform tells."""
-    state: dict[str, Any] = {"device": device_name(), "processor": _processor(), "cores": _cores()}
+    state: dict[str, Any] = {"device": device_name(), "processor": _processor(), "cores": core_count()}
     mode = power_mode()
     if mode:
         state["power_mode"] = mode
@@ -68,10 +70,6 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _text(path: Path) -> str:

@@ -8,16 +8,20 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe_device", "power_mode"]
+__all__ = ["core_count", "describe_device", "power_mode"]
+
+
+def core_count() -> int:
+    """Cores that this process may run on: fewer than the machine has where a container or taskset says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_device() -> dict[str, Any]:
     """Processor, cores usable by this process, operating system, Jetson model and power mode where known."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "machine": platform.machine(),
         "processor": _processor(),
-        "cores": cores,
+        "cores": core_count(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "model": _read("/proc/device-tree/model").strip("\x00 \n") or None,

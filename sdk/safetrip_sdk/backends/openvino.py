@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from safetrip_sdk.backends.base import BackendOptions, ModelSpec, StageTimes, model_spec
 from safetrip_sdk.backends.cpu_slot import CpuSlot
 from safetrip_sdk.backends.openvino_rewrite import relax_argmax, rewrite_resize
+from safetrip_sdk.device import core_count
 from safetrip_sdk.errors import BackendUnavailableError, InferenceError
 
 if TYPE_CHECKING:
@@ -32,11 +32,6 @@ def _import() -> Any:
 def version() -> str:
     """OpenVINO's version; BackendUnavailableError where it is not installed."""
     return str(_import().__version__).split("-")[0]
-
-
-def core_count() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class OpenVinoBackend:

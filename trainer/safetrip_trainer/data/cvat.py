@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -178,9 +179,11 @@ def parse_fixed_points(texts: Sequence[str], width: int, height: int) -> list[np
         hundredths += digit.astype(np.int64) * 10 ** (place - 2)
     points = (hundredths / 100).reshape(-1, 2)
     counts = [text.count(";") + 1 for text in texts]
-    if min(counts) < 3 or _outside(points, width, height).any():
+    # None lies below 0, so that the largest x and y tell.
+    if min(counts) < 3 or _outside(points.max(axis=0, keepdims=True), width, height).any():
         return None
-    return np.split(points.astype(np.float32), np.cumsum(counts)[:-1])
+    every, ends_at = points.astype(np.float32), list(accumulate(counts))
+    return [every[end - count : end] for count, end in zip(counts, ends_at)]
 
 
 def parse_points(text: str, width: int, height: int) -> np.ndarray:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 
+from safetrip_sdk.device import core_count
 from safetrip_trainer.classes import CLASS_NAMES
 from safetrip_trainer.data.augment import TrainingTransform, evaluation_transform
 from safetrip_trainer.data.cache import CacheSource
@@ -86,7 +86,7 @@ class SafetripDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self.ratios = ratios or {"surface": 1.0, "polygon": 1.0, "depth": 1.0}
         self.seed = seed
-        self.num_workers = min(os.cpu_count() or 1, 8) if num_workers < 0 else num_workers
+        self.num_workers = min(core_count(), 8) if num_workers < 0 else num_workers
         self.zoom = zoom
         self.jitter = jitter
         self.rare_probability = rare_probability

@@ -8,7 +8,7 @@ decoding: the JPEG's end-of-image marker, the PNG's chunk checksums and IEND.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -47,12 +47,16 @@ _NO_FILTER = (
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """`width` and `height` in pixels, `bit_depth` per channel, `kind` "jpeg" or "png"."""
+    """`width` and `height` in pixels, `bit_depth` per channel, `kind` "jpeg" or "png"; `identity`: bytes that
+    are others where the content is another one, to be hashed in its place. A PNG's are its chunks' lengths,
+    names and checksums, which have been compared with the content; a JPEG has none and is its own.
+    """
 
     width: int
     height: int
     bit_depth: int
     kind: str
+    identity: bytes = field(repr=False)
 
 
 def probe_image(data: bytes, path: Path) -> ImageInfo:
@@ -80,7 +84,7 @@ def _probe_jpeg(data: bytes, path: Path) -> ImageInfo:
             continue
         if marker in _JPEG_FRAMES:
             depth, height, width = struct.unpack_from(">BHH", data, position + 4)
-            size = ImageInfo(width, height, depth, "jpeg")
+            size = ImageInfo(width, height, depth, "jpeg", data)
         if marker == 0xDA:  # start of scan: entropy-coded data follows, in which FFD9 and FFDA cannot occur
             break
         position += 2 + struct.unpack_from(">H", data, position + 2)[0]
@@ -93,17 +97,18 @@ def _probe_jpeg(data: bytes, path: Path) -> ImageInfo:
 
 
 def _probe_png(data: bytes, path: Path) -> ImageInfo:
-    size: ImageInfo | None = None
+    header: tuple[int, int, int] | None = None
+    identity: list[bytes | memoryview] = []
     view = memoryview(data)
     for name, start, length in png_chunks(data):
         (stored,) = struct.unpack_from(">I", data, start + length)
         if checksum(view[start - 4 : start + length]) != stored:
             raise DatasetError(f"{path}: damaged PNG (checksum of {name!r} differs); copy the file again")
+        identity.append(view[start + length : start + length + 12])  # and the next one's length and name
         if name == b"IHDR":
-            width, height, depth = struct.unpack_from(">IIB", data, start)
-            size = ImageInfo(width, height, depth, "png")
-        elif name == b"IEND" and size is not None:
-            return size
+            header = struct.unpack_from(">IIB", data, start)
+        elif name == b"IEND" and header is not None:
+            return ImageInfo(*header, "png", b"".join(identity))
     raise DatasetError(f"{path}: truncated PNG (no end-of-image chunk); copy the file again")
 
 
@@ -162,17 +167,17 @@ def read_gray(path: Path, dtype: type[np.generic] = np.uint8) -> np.ndarray:
 
 
 def read_companion(path: Path, dtype: type[np.generic], image: ImageInfo) -> tuple[np.ndarray, bytes]:
-    """(H, W) of a file that belongs to an image, of exactly its size, and the file's content.
+    """(H, W) of a file that belongs to an image, of exactly its size, and the file's `identity`.
 
     DatasetError naming `path` as `read_gray` has it, and where the size is another one.
     """
     data = read_bytes(path)
-    probe_image(data, path)
+    info = probe_image(data, path)
     plane = decode_gray(data, str(path), dtype)
     if plane.shape != (image.height, image.width):
         size = f"{plane.shape[1]}x{plane.shape[0]}"
         raise DatasetError(f"{path}: {size}, its image is {image.width}x{image.height}")
-    return plane, data
+    return plane, info.identity
 
 
 def decode_gray(data: bytes | memoryview, name: str, dtype: type[np.generic] = np.uint8) -> np.ndarray:

@@ -187,7 +187,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
         if any((folder / name).is_dir() for name in SOURCES.values()):
             prepared = folder.with_name(f"{folder.name}-prepared")
             raise DatasetError(
-                f"{folder}: is a raw tree; run 'trainer prepare {folder} --out {prepared}' and give {prepared}"
+                f"{folder}: is a raw tree; run 'trainer prepare {folder} --out {prepared}', and give that"
             )
         state = "is incomplete" if folder.is_dir() else "does not exist"
         raise DatasetError(f"{folder}: {state}; run 'trainer prepare DATA --out {folder}'")

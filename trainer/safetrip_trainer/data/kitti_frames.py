@@ -33,7 +33,7 @@ def kitti_frames(unit: Unit, result: UnitResult) -> Iterator[Frame]:
 def _frame(unit: Unit, name: str, image: str, depth: str) -> Frame:
     data = read_bytes(unit.root / image)
     info = probe_image(data, unit.root / image)
-    plane, stored = read_companion(unit.root / depth, np.uint16, info)
+    plane, identity = read_companion(unit.root / depth, np.uint16, info)
     if not plane.any():
         raise DatasetError(f"{unit.root / depth}: no pixel with a depth")
     sample = Sample(
@@ -44,7 +44,7 @@ def _frame(unit: Unit, name: str, image: str, depth: str) -> Frame:
         width=info.width,
         height=info.height,
         image=image,
-        digest=content_digest(data, stored),
+        digest=content_digest(info.identity, identity),
         depth=depth,
     )
     return Frame(sample, info, data, depth=plane)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +11,7 @@ from typing import TypeVar
 
 import cv2
 
+from safetrip_sdk.device import core_count
 from safetrip_trainer.errors import DatasetError
 
 __all__ = ["keep_memory", "map_processes"]
@@ -32,7 +32,7 @@ def map_processes(
     `workers`: processes (None: one per core). An exception in a worker ends the work and is raised here;
     DatasetError where a worker dies without one.
     """
-    count = min(workers or os.cpu_count() or 1, len(items))
+    count = min(workers or core_count(), len(items))
     if count <= 1:
         yield from map(function, items)
         return

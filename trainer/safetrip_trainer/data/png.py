@@ -85,7 +85,7 @@ def decode_rows(data: bytes | memoryview) -> np.ndarray | None:
     if rows is None:
         return None
     if depth == 16:
-        rows = np.ascontiguousarray(rows).view(">u2").astype(np.uint16)
+        rows = rows.view(">u2").astype(np.uint16, order="C")
     return np.ascontiguousarray(rows) if kind == 0 else rows.reshape(height, width, 3)
 
 

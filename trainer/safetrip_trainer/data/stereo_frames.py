@@ -48,16 +48,14 @@ def _frame(unit: Unit, path: str, calibration: StereoCalibration) -> Frame:
     data = read_bytes(unit.root / image)
     info = probe_image(data, unit.root / image)
     disparity_path = f"{path}_disp16.png"
-    disparity, content = read_companion(unit.root / disparity_path, np.uint16, info)
-    contents = [data, np.array([calibration.baseline, calibration.fx]).tobytes(), content]
-    known = disparity > 0
+    disparity, identity = read_companion(unit.root / disparity_path, np.uint16, info)
+    contents = [info.identity, np.array([calibration.baseline, calibration.fx]).tobytes(), identity]
     confidence = None
     confidence_path = next(_existing(unit.root, path, "_confidence_save.png", "_confidence.png"), None)
     if confidence_path is not None:
-        confidence, content = read_companion(unit.root / confidence_path, np.uint8, info)
-        contents.append(content)
-        known &= confidence > 0
-    if not known.any():
+        confidence, identity = read_companion(unit.root / confidence_path, np.uint8, info)
+        contents.append(identity)
+    if not _any_known(disparity, confidence):
         raise DatasetError(f"{unit.root / disparity_path}: no pixel with a disparity and confidence above 0")
     sample = Sample(
         id=path,
@@ -74,6 +72,17 @@ def _frame(unit: Unit, path: str, calibration: StereoCalibration) -> Frame:
         fx=calibration.fx,
     )
     return Frame(sample, info, data, depth=disparity, confidence=confidence)
+
+
+def _any_known(disparity: np.ndarray, confidence: np.ndarray | None) -> bool:
+    """Whether a pixel has both; nearly always a few rows tell."""
+    for step in (64, 1):
+        known = disparity[::step] > 0
+        if confidence is not None:
+            known &= confidence[::step] > 0
+        if known.any():
+            return True
+    return False
 
 
 def _existing(root: Path, path: str, *suffixes: str) -> Iterator[str]:

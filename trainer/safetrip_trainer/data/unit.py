@@ -54,7 +54,7 @@ class UnitResult:
 
 
 def content_digest(*parts: bytes) -> str:
-    """Of a sample's inputs, as `Sample.digest` has it; processors have instructions for SHA-256."""
+    """Of the `identity` of a sample's files and of what else it is made of, as `Sample.digest` has it."""
     state = hashlib.sha256()
     for part in parts:
         state.update(part)

@@ -26,10 +26,34 @@ def can_be_raw(size: tuple[int, int]) -> bool:
     return size[0] % 2 == 0 and size[1] % 2 == 0
 
 
-def encode_raw(image: np.ndarray) -> bytes:
-    """(H, W, 3) uint8 BGR, both sides even; values change by less than a JPEG's of quality 90."""
+def encode_raw(image: np.ndarray, size: tuple[int, int] | None = None) -> bytes:
+    """(H, W, 3) uint8 BGR, brought to `size` (h, w), both even; its own size by default.
+
+    Values change by less than a JPEG's of quality 90.
+    """
+    size = size or (image.shape[0], image.shape[1])
+    if image.shape[:2] != size and not can_be_raw((image.shape[0], image.shape[1])):
+        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
     planes = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
+    if image.shape[:2] != size:
+        # Three planes cost less than the interleaved image: half of the values, in whole vectors.
+        small = np.empty((size[0] * 3 // 2, size[1]), np.uint8)
+        for plane, place in zip(_views(planes), _views(small)):
+            cv2.resize(plane, place.shape[::-1], dst=place, interpolation=cv2.INTER_LINEAR)
+        planes = small
     return b"P5\n%d %d\n255\n" % (planes.shape[1], planes.shape[0]) + planes.tobytes()
+
+
+def _views(planes: np.ndarray) -> list[np.ndarray]:
+    """I420's three planes, (h, w) and twice (h / 2, w / 2)."""
+    height, width = planes.shape[0] * 2 // 3, planes.shape[1]
+    flat, area = planes.reshape(-1), height * width
+    half = (height // 2, width // 2)
+    return [
+        flat[:area].reshape(height, width),
+        flat[area : area * 5 // 4].reshape(half),
+        flat[area * 5 // 4 :].reshape(half),
+    ]
 
 
 def is_raw(data: bytes | memoryview) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import tarfile
@@ -17,6 +16,7 @@ from safetrip_trainer.data.cache.raw import RAW_SUFFIX, can_be_raw, encode_raw
 from safetrip_trainer.data.cache.store import Store
 from safetrip_trainer.data.frame import Frame
 from safetrip_trainer.data.images import decode_image, encode_jpeg, reduction
+from safetrip_trainer.data.index import Sample
 from safetrip_trainer.data.kitti import encode_depth
 from safetrip_trainer.data.png import encode_plane
 
@@ -60,9 +60,10 @@ class ShardWriter:
     def __init__(self, spec: CacheSpec, prefix: str) -> None:
         self.spec = spec
         self.prefix = prefix
-        self._buffer = io.BytesIO()
-        self._tar = tarfile.TarFile(fileobj=self._buffer, mode="w", format=tarfile.USTAR_FORMAT)
+        self._parts: list[bytes] = []
+        self._size = 0
         self._members: dict[str, Members] = {}
+        self._codes: dict[tuple[float | None, float | None], np.ndarray] = {}
 
     def add(self, frame: Frame) -> None:
         """Reduce and append a sample's planes. DatasetError where its image cannot be decoded."""
@@ -70,10 +71,11 @@ class ShardWriter:
         factor, size = self.spec.plan(sample.width, sample.height)
         key = f"{len(self._members):04d}"
         if self.spec.raw and can_be_raw(size):
-            image = self._append(f"{key}.{RAW_SUFFIX}", encode_raw(_reduced(frame, factor, size)))
+            image = decode_image(frame.data, sample.image, factor)
+            place = self._append(f"{key}.{RAW_SUFFIX}", encode_raw(image, size))
         else:
-            image = self._append(f"{key}.jpg", _jpeg(frame, factor, size))
-        members = {"image": image}
+            place = self._append(f"{key}.jpg", _jpeg(frame, factor, size))
+        members = {"image": place}
         for name, plane in (
             ("mask", frame.mask),
             ("depth", frame.depth),
@@ -82,25 +84,40 @@ class ShardWriter:
             if plane is not None:
                 small = _subsample(plane, size)
                 if name == "depth":
-                    small = encode_depth(sample.to_metres(small))
+                    small = self._depth_codes(sample)[small]
                 members[name] = self._append(f"{key}.{name}.png", encode_plane(small, level=2))
         about = {"id": sample.id, "source": sample.source, "width": sample.width, "height": sample.height}
         self._append(f"{key}.json", json.dumps(about, ensure_ascii=False).encode())
         self._members[sample.id] = members
 
+    def _depth_codes(self, sample: Sample) -> np.ndarray:
+        """(65536,) uint16: what each value of the sample's depth file is in KITTI's coding."""
+        scale = (sample.baseline, sample.fx)
+        if scale not in self._codes:
+            every = np.arange(1 << 16, dtype=np.uint16)[None]
+            self._codes[scale] = encode_depth(sample.to_metres(every))[0]
+        return self._codes[scale]
+
     def _append(self, name: str, data: bytes) -> tuple[int, int]:
         info = tarfile.TarInfo(name)
         info.size = len(data)
-        self._tar.addfile(info, io.BytesIO(data))
-        blocks = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-        return self._buffer.tell() - blocks, len(data)
+        header = info.tobuf(tarfile.USTAR_FORMAT)
+        start = self._size + len(header)
+        self._put(header, data, bytes(-len(data) % tarfile.BLOCKSIZE))
+        return start, len(data)
+
+    def _put(self, *parts: bytes) -> None:
+        self._parts += parts
+        self._size += sum(map(len, parts))
 
     def finish(self, store: Store) -> Shard | None:
         """Put the tar under a name by its content; None where nothing was added."""
         if not self._members:
             return None
-        self._tar.close()
-        data = self._buffer.getvalue()
+        # Two empty blocks end a tar, which is a number of records long.
+        end = 2 * tarfile.BLOCKSIZE
+        self._put(bytes(end + -(self._size + end) % tarfile.RECORDSIZE))
+        data = b"".join(self._parts)
         shard = Shard(f"{self.prefix}-{hashlib.sha256(data).hexdigest()[:12]}.tar", len(data), self._members)
         store.write(shard.name, data)
         return shard
@@ -110,15 +127,10 @@ def _jpeg(frame: Frame, factor: int, size: tuple[int, int]) -> bytes:
     """The image at `size` (h, w); a JPEG that stays as large stays as it is."""
     if size == (frame.info.height, frame.info.width) and frame.info.kind == "jpeg":
         return frame.data
-    return encode_jpeg(_reduced(frame, factor, size), JPEG_QUALITY)
-
-
-def _reduced(frame: Frame, factor: int, size: tuple[int, int]) -> np.ndarray:
-    """(h, w, 3) uint8 BGR."""
     image = decode_image(frame.data, frame.sample.image, factor)
     if image.shape[:2] != size:
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
-    return image
+    return encode_jpeg(image, JPEG_QUALITY)
 
 
 def _subsample(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
