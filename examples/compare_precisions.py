@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,16 +32,30 @@ def frames_of(uri: str, count: int) -> list[NDArray[np.uint8]]:
 
 
 def predict(
-    bundle: Bundle, precision: str, backend: str, frames: list[NDArray[np.uint8]]
-) -> tuple[list[Prediction], str, float]:
-    """Predictions, the backend that made them, and the median milliseconds of one."""
-    with Runtime(bundle, precision=precision, backend=backend, frame_size=frames[0].shape[:2]) as runtime:
-        for frame in frames[:3]:
-            runtime(frame)
-        runtime.stats(reset=True)
-        predictions = [runtime(frame) for frame in frames]
-        assert runtime.backend is not None
-        return predictions, runtime.backend.name, runtime.stats().stages["total"].p50
+    bundle: Bundle, precisions: list[str], backend: str, frames: list[NDArray[np.uint8]]
+) -> tuple[dict[str, list[Prediction]], dict[str, float], str]:
+    """Predictions and median milliseconds by precision, and the backend that made them.
+
+    All precisions are open at once and take turns frame by frame: what else the machine does meanwhile slows
+    them all.
+    """
+    with ExitStack() as stack:
+        size = frames[0].shape[:2]
+        runtimes: dict[str, Runtime] = {}
+        for precision in precisions:
+            runtime = Runtime(bundle, precision=precision, backend=backend, frame_size=size)
+            runtimes[precision] = stack.enter_context(runtime)
+            assert runtime.backend is not None
+            backend = runtime.backend.name
+            for frame in frames[:3]:
+                runtime(frame)
+            runtime.stats(reset=True)
+        predictions: dict[str, list[Prediction]] = {precision: [] for precision in precisions}
+        for frame in frames:
+            for precision, runtime in runtimes.items():
+                predictions[precision].append(runtime(frame))
+        times = {precision: item.stats().stages["total"].p50 for precision, item in runtimes.items()}
+        return predictions, times, backend
 
 
 def main() -> int:
@@ -59,16 +74,16 @@ def main() -> int:
         if "fp32" not in bundle.manifest.precisions or not frames:
             print(f"{args.bundle}: wants a bundle with fp32, and a source with frames", file=sys.stderr)
             return 2
-        reference, backend, base = predict(bundle, "fp32", args.backend, frames)
+        others = [name for name in bundle.manifest.precisions if name != "fp32"]
+        predictions, times, backend = predict(bundle, ["fp32", *others], args.backend, frames)
         print(f"{len(frames)} frames on {backend}")
         print("precision  median ms  times fp32  same labels  depth apart, mean")
-        for precision in bundle.manifest.precisions:
-            results, _, milliseconds = predict(bundle, precision, backend, frames)
-            pairs = list(zip(results, reference))
+        for precision, results in predictions.items():
+            pairs = list(zip(results, predictions["fp32"]))
             same = np.mean([(ours.labels == theirs.labels).mean() for ours, theirs in pairs])
             apart = np.mean([np.abs(ours.depth - theirs.depth).mean() for ours, theirs in pairs])
-            speed = base / milliseconds
-            print(f"{precision:9s} {milliseconds:10.2f} {speed:11.2f} {same:12.2%} {apart:14.3f} m")
+            speed = times["fp32"] / times[precision]
+            print(f"{precision:9s} {times[precision]:10.2f} {speed:11.2f} {same:12.2%} {apart:14.3f} m")
     except SafetripError as error:
         print(error, file=sys.stderr)
         return 2

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rosbags.typesys import Stores, get_typestore
 from safetrip_sdk.cli import main
 from safetrip_sdk.recording import RecordingSource
 from tests.sdk.test_cli import COMMAND
+from tests.sdk.test_live import MjpegServer
 
 SOURCE = "synthetic://320x256?fps=0&frames=12"
 
@@ -170,3 +172,33 @@ def test_ctrl_c_completes_the_recording(tiny_bundle: Path, tmp_path: Path) -> No
         counts = {topic: info.msgcount for topic, info in reader.topics.items()}
     assert counts["/safetrip/depth"] == counts["/diagnostics"] > 0
     assert view.stat().st_size > 0
+
+
+def test_what_was_seen_before_a_camera_was_gone_is_kept(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = MjpegServer()
+    server.start()
+    threading.Timer(1.5, server.kill).start()
+    video, lines, stats = tmp_path / "a.avi", tmp_path / "a.jsonl", tmp_path / "s.json"
+    words = ["run", str(tiny_bundle), "--source", server.uri + "#stall=0.5&give_up=1.5"]
+    outputs = ["--video", str(video), "--json", str(lines), "--stats", str(stats)]
+    assert main([*words, *outputs]) == 2
+    errors = capsys.readouterr().err
+    assert "camera gone" in errors
+    assert "frames/s" in errors
+    assert len(lines.read_text().splitlines()) == json.loads(stats.read_text())["runtime"]["frames"] > 0
+    assert video.stat().st_size > 0
+    # One that is gone from the start leaves what there was.
+    assert main([*words, *outputs]) == 2
+    assert lines.read_text()
+
+
+def test_a_network_camera_in_use_does_not_abort_the_process(tiny_bundle: Path) -> None:
+    server = MjpegServer()
+    server.start()
+    words = ["run", str(tiny_bundle), "--source", server.uri, "--frames", "5"]
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=60, check=False)
+    server.kill()
+    assert done.returncode == 0, done.stderr
+    assert "5 frames" in done.stderr

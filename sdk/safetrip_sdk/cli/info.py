@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -54,7 +55,7 @@ def _print(manifest: Manifest, engines: list[dict[str, Any]], differences: tuple
     size = f"{manifest.input.height}x{manifest.input.width}"
     print(f"{manifest.name}: {len(manifest.classes)} classes, net {size}, made {manifest.created}")
     for key, value in manifest.training.items():
-        print(f"  training {key}: {value}")
+        print(f"  training {key}: {_text(value)}")
     for name, info in manifest.precisions.items():
         verdict = {True: "accepted", False: "REJECTED", None: "not compared"}[info.accepted]
         megabytes = manifest.files[info.file].size / 1e6
@@ -62,10 +63,29 @@ def _print(manifest: Manifest, engines: list[dict[str, Any]], differences: tuple
     for engine in engines:
         print(f"  engine {engine['file']} (driver {engine['driver'] or 'any'})")
     for entry in manifest.latency:
-        print(f"  latency {json.dumps(entry)}")
+        print(f"  latency {_latency(entry)}")
     if differences:
         print(f"{len(differences)} of {len(manifest.files)} files differ from the manifest:")
         for difference in differences:
             print(f"  {difference}")
     else:
         print(f"all {len(manifest.files)} files match their hashes")
+
+
+def _text(value: Any) -> str:
+    """One line; of a mapping `name=value` pairs, without those that a library keeps for itself."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={item}" for key, item in value.items() if not str(key).startswith("_"))
+    return str(value)
+
+
+def _latency(entry: Mapping[str, Any]) -> str:
+    """A measurement in one line; entries of other shapes as they are."""
+    try:
+        height, width = entry["frame_size"]
+        stages = ", ".join(f"{name} {entry[f'{name}_ms']['value']:.1f} ms" for name in ("p50", "p95", "p99"))
+        where = f"{entry['precision']} on {entry['backend']}, {entry['device']}"
+        mode = f", {entry['power_mode']}" if entry.get("power_mode") else ""
+    except (KeyError, TypeError, ValueError):
+        return json.dumps(entry)
+    return f"{where}{mode}, frames of {height}x{width}: {stages}"

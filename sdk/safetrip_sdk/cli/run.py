@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetrip_sdk.backends import CPU_BACKENDS
 from safetrip_sdk.classes import ClassTable
@@ -20,6 +21,9 @@ from safetrip_sdk.outputs.threaded import ThreadedOutput
 from safetrip_sdk.results.camera_intrinsics import CameraIntrinsics
 from safetrip_sdk.runtime import Runtime
 from safetrip_sdk.sources import FrameSource, open_source
+
+if TYPE_CHECKING:
+    from safetrip_sdk.recording.check import Comparison
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -147,21 +151,17 @@ def run(args: argparse.Namespace) -> int:
         comparison = _comparison(args, source, runtime) if args.check else None
         outputs = _outputs(args, source, runtime, stack)
         keeper = FrameKeeper(source, lambda: any(item.wants_picture() for item in outputs), args.frames)
-        interrupted = False
+        interrupted, failure = False, None
         try:
-            for number, prediction in enumerate(runtime.stream(keeper, args.policy, follow_size=True), 1):
-                origin, picture, recorded = keeper.take(prediction.captured_at)
-                shot = Shot(picture, prediction, origin)
-                for output in outputs:
-                    output.put(shot)
-                if comparison is not None:
-                    comparison.add(prediction, recorded, origin)
-                if number == args.frames:
-                    break
+            _loop(args, runtime, keeper, outputs, comparison)
         except KeyboardInterrupt:
             interrupted = True
-        for output in outputs:
-            output.close()
+        except SafetripError as error:
+            # A file can be run again; what a camera saw up to the fault is what people will look for.
+            if not source.live or not runtime.stats().frames:
+                raise
+            failure = error
+        failure = _close(outputs, failure)
         print_statistics(runtime, source.stats())
         print_outputs(outputs)
         figures = statistics(runtime, source.stats(), outputs)
@@ -169,9 +169,40 @@ def run(args: argparse.Namespace) -> int:
             print_comparison(comparison)
             figures["check"] = comparison.to_dict()
         write_json(args.stats, figures)
+        if failure is not None:
+            raise failure
     if interrupted:
         return 130
     return 0 if comparison is None or comparison.ok else 1
+
+
+def _loop(
+    args: argparse.Namespace,
+    runtime: Runtime,
+    keeper: FrameKeeper,
+    outputs: Sequence[ThreadedOutput],
+    comparison: Comparison | None,
+) -> None:
+    """Predict every frame and hand it to the outputs."""
+    for number, prediction in enumerate(runtime.stream(keeper, args.policy, follow_size=True), 1):
+        origin, picture, recorded = keeper.take(prediction.captured_at)
+        shot = Shot(picture, prediction, origin)
+        for output in outputs:
+            output.put(shot)
+        if comparison is not None:
+            comparison.add(prediction, recorded, origin)
+        if number == args.frames:
+            return
+
+
+def _close(outputs: Sequence[ThreadedOutput], failure: SafetripError | None) -> SafetripError | None:
+    """Complete all outputs; the first error of the run, where there is one."""
+    for output in outputs:
+        try:
+            output.close()
+        except SafetripError as error:
+            failure = failure or error
+    return failure
 
 
 def _intrinsics(args: argparse.Namespace, source: FrameSource) -> CameraIntrinsics | None:
@@ -238,7 +269,7 @@ def _share(args: argparse.Namespace, source: FrameSource, runtime: Runtime) -> f
     return float(args.output_share) / 100 / max(bound, 1)
 
 
-def _comparison(args: argparse.Namespace, source: FrameSource, runtime: Runtime) -> Any:
+def _comparison(args: argparse.Namespace, source: FrameSource, runtime: Runtime) -> Comparison:
     from safetrip_sdk.recording import Comparison, RecordingSource
     from safetrip_sdk.recording.recorder import identity
 

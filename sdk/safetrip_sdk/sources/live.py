@@ -33,6 +33,9 @@ STALL_AFTER = 5.0
 GIVE_UP_AFTER = 60.0
 """Seconds without a frame after which `grab` raises."""
 
+CLOSE_WITHIN = 2.0
+"""Seconds that `close` waits for the frame that is on its way."""
+
 _PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts to open a lost camera; the last one from then on."""
 
@@ -100,7 +103,10 @@ class LiveSource(FrameSource):
     def _start(self, capture: Capture | None) -> None:
         self._generation += 1
         arguments = (self._generation, capture)
-        threading.Thread(target=self._main, args=arguments, name="safetrip-camera", daemon=True).start()
+        self._thread = threading.Thread(
+            target=self._main, args=arguments, name="safetrip-camera", daemon=True
+        )
+        self._thread.start()
 
     # --- the camera's thread -------------------------------------------------------------------------------
 
@@ -264,7 +270,10 @@ class LiveSource(FrameSource):
             return self._stats
 
     def close(self) -> None:
-        """End the thread, which lets go of the device; idempotent."""
+        """End the thread, which lets go of the device; idempotent. One that hangs is left behind."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        # A process that ends while OpenCV is at work in another thread is aborted.
+        if self._thread is not threading.current_thread():
+            self._thread.join(CLOSE_WITHIN)
