@@ -1,4 +1,4 @@
-"""`infer` on what people have: mixed sizes and kinds of images, names that meet, videos that end too early."""
+"""`infer` on what people have: mixed sizes and kinds of images, names that meet, videos that end early."""
 
 from __future__ import annotations
 

@@ -98,6 +98,17 @@ def test_a_second_run_does_not_overwrite_the_first(student: Path, prepared: Prep
     assert (student.with_name("student-2") / "metrics.csv").is_file()
 
 
+def test_validating_leaves_the_runs_record_alone(
+    student: Path, prepared: PreparedIndex, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in student.rglob("*") if path.is_file()}
+    words = ["--config", str(student / "config.yaml"), "--trainer.enable_progress_bar", "false"]
+    best = str(student / "checkpoints" / "best.ckpt")
+    assert main(["validate", *words, "--ckpt_path", best, "--trainer.limit_val_batches", "1"]) == 0
+    assert "val/miou" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in student.rglob("*") if path.is_file()} == before
+
+
 def test_resume_goes_on_in_the_same_folder(prepared: PreparedIndex, tmp_path: Path) -> None:
     common = (*SMALL, "--run-name", "run", "--trainer.limit_val_batches", "1")
     assert _fit("demo.yaml", tmp_path, prepared, *common, "--trainer.max_epochs", "1") == 0

@@ -8,6 +8,8 @@ from typing import Any
 
 from safetrip_trainer.cli.arguments import output_file, whole
 
+_NO_BETTER = "; NO BETTER: fitted on too few frames, or on others than these; fit again on more"
+
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
 HELP = "add FP16, INT8 or mixed precision to a bundle, or make its confidence true, from real frames"
@@ -108,6 +110,7 @@ def _run_confidence(args: argparse.Namespace) -> dict[str, Any]:
         print(
             f"{name}: temperature {result.temperature:.3f}, expected calibration error "
             f"{result.ece_before:.1%} before, {result.ece_after:.1%} after (on {result.measured_on} others)"
+            f"{_NO_BETTER if result.ece_after > result.ece_before else ''}"
         )
     return {name: asdict(result) for name, result in results.items()}
 

@@ -1,4 +1,4 @@
-"""`trainer fit`, `validate`, `test` and `predict`: Lightning's CLI with our loggers and checkpoints."""
+"""`trainer fit`, `validate` and `test`: Lightning's CLI with our loggers and checkpoints."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any, Literal
 import lightning as L
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from safetrip_calibration.calibrate import DEFAULT_METHOD
 from safetrip_trainer.cli.progress import bar
 from safetrip_trainer.data.datamodule import SafetripDataModule
-from safetrip_trainer.errors import TrainerError
+from safetrip_trainer.errors import CheckpointError, TrainerError
 from safetrip_trainer.model.checkpoint import net_tensors, read_weights, write_safetensors
 from safetrip_trainer.quantize import QuantizedNet
 from safetrip_trainer.report.run_page import write_run_report
@@ -27,6 +28,7 @@ from safetrip_trainer.training.guard import NonFiniteGuard
 from safetrip_trainer.training.loggers import build_loggers, claim_run_folder
 from safetrip_trainer.training.pictures import PredictionPictures
 from safetrip_trainer.training.quantized import is_quantized, start_quantizing
+from safetrip_trainer.training.resume import require_resumable, tell_differences
 from safetrip_trainer.training.task import Task
 
 __all__ = ["SafetripCLI", "run_lightning"]
@@ -92,14 +94,24 @@ class SafetripCLI(LightningCLI):
             "--ema", type=float, default=0.0, help="decay of averaged weights, such as 0.999 (0: off)"
         )
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, without `predict`: `trainer infer` takes images, folders and videos."""
+        return {name: own for name, own in LightningCLI.subcommands().items() if name != "predict"}
+
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         config = self._get(self.config_init, "trainer", default={})
         folder = Path(self._get(self.config, "out", "runs")) / self._get(self.config, "run_name", "hydranet")
         if self.subcommand == "fit":
             resume = bool(self._get(self.config, "ckpt_path")) and not self.starts_quantizing
             folder = claim_run_folder(folder, resume=resume)
+        else:
+            # They print, and leave what the run has written: its settings and its curve are not theirs.
+            self.save_config_callback = None
         self.run_folder = folder
-        logging_on = config.get("logger") in (None, True)
+        logging_on = self.subcommand == "fit" and config.get("logger") in (None, True)
+        if self.subcommand != "fit" and config.get("logger") in (None, True):
+            kwargs["logger"] = False
         if logging_on:
             kwargs["logger"] = build_loggers(
                 folder, self._get(self.config, "wandb", "off"), self._get(self.config, "project", "safetrip")
@@ -150,8 +162,16 @@ class SafetripCLI(LightningCLI):
         self.subcommand = self.config.get("subcommand")
         # Asked once: the answer is in the checkpoint, which is large.
         self.starts_quantizing = self._starts_quantizing()
-        if not self.starts_quantizing:
-            super()._parse_ckpt_path()
+        if self.starts_quantizing:
+            return
+        checkpoint = self._get(self.config, "ckpt_path") if self.subcommand else None
+        if not checkpoint:
+            return
+        # Before anything of the run's folder is touched.
+        require_resumable(str(checkpoint))
+        asked = self._get(self.config, "model").clone()
+        super()._parse_ckpt_path()
+        tell_differences(str(checkpoint), asked, self._get(self.config, "model"))
 
     def before_fit(self) -> None:
         """What must be known, or made, before the first step."""
@@ -218,13 +238,17 @@ def _quiet_lightning() -> None:
         ".*logging interval.*",
         ".*does not have many workers.*",
         ".*jsonargparse.*",
+        # A resumed run goes on in its own folder, and what stands there is kept (claim_run_folder).
+        ".*Experiment logs directory.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*callbacks used to create the checkpoint need to be provided.*",
     ):
         warnings.filterwarnings("ignore", message=message)
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
 
 def run_lightning(arguments: list[str]) -> int:
-    """`[fit|validate|test|predict, ...]` through Lightning's CLI; returns the exit status."""
+    """`[fit|validate|test, ...]` through Lightning's CLI; returns the exit status."""
     _quiet_lightning()
     previous = sys.argv
     # Lightning's CLI reads the process's own words; `trainer demo` calls it from inside another verb. The
@@ -240,6 +264,13 @@ def run_lightning(arguments: list[str]) -> int:
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"prog": "trainer"},
         )
+    except MisconfigurationException as error:
+        raise TrainerError(" ".join(str(error).split())) from error
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        first = " ".join(str(error).splitlines()[:2])
+        raise CheckpointError(f"--ckpt_path holds other weights than the model has: {first}") from error
     finally:
         sys.argv = previous
     return 0

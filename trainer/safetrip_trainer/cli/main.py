@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -25,7 +26,6 @@ _VERBS: dict[str, str] = {
     "fit": "train the student or the teacher (Lightning's CLI)",
     "validate": "validate a checkpoint (Lightning's CLI)",
     "test": "test a checkpoint (Lightning's CLI)",
-    "predict": "predict with a checkpoint (Lightning's CLI)",
     "model-size": "multiply-adds and parameters by width, decoder and input size",
     "replay": "compute a step again whose loss was no number",
     "pseudo-label": "let the teacher label the samples that have depth only",
@@ -39,7 +39,7 @@ _VERBS: dict[str, str] = {
     "fix-checkpoint": "foreign key names to ours",
     "demo": "the whole chain on generated scenes",
 }
-_LIGHTNING = ("fit", "validate", "test", "predict")
+_LIGHTNING = ("fit", "validate", "test")
 _EPILOG = """\
 The chain, from data to robot:
   trainer synth data/toy                           (or your own SafeTrip-Q tree)
@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is None:
             raise
         # A folder that cannot be made, a disk that is full: nothing that a traceback would explain better.
-        print(f"trainer {verb}: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"trainer {verb}: error: {os.fsdecode(error.filename)}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"trainer {verb}: interrupted", file=sys.stderr)
