@@ -210,19 +210,36 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(original: Path, tmp_pat
     assert report.index.data_hash == PreparedIndex.load(original / "out").data_hash
 
 
-def test_added_changed_and_removed_folders_touch_their_own_shards_only(tree: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    before = _shards(out / "cache")
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_added_changed_and_removed_folders_touch_their_own_shards_only(
+    tree: Path, tmp_path: Path, elsewhere: bool
+) -> None:
+    out, cache, options = tmp_path / "out", tmp_path / "out/cache", SMALL
+    if elsewhere:
+        cache = tmp_path / "elsewhere"
+        options = PrepareOptions(workers=1, progress=False, cache_size=(16, 16), cache=str(cache))
+        prepare(tree, out, options)
+    before, training = _shards(cache), _source(out)
+    masks = set((out / "masks").rglob("*.png"))
     shutil.copytree(tree / "Surface/Surface_001", tree / "Surface/Surface_004")
     shutil.rmtree(tree / "Polygon/Polygon_0002")
     xml = tree / "Surface/Surface_002/Surface_002.xml"
     xml.write_text(xml.read_text().replace("20,20", "24,24"))
-    report = prepare(tree, out, SMALL)
-    after = _shards(out / "cache")
+    samples = PreparedIndex.load(out).samples
+    report = prepare(tree, out, options)
+    assert report.reused == 14
+    for sample in samples:  # what a training began with stays until prepare runs once more
+        training.read(sample, 1)
+    assert masks <= set((out / "masks").rglob("*.png"))
+
+    prepare(tree, out, options)
+    after = _shards(cache)
     changed = {name.split("/")[2] for name in set(before) ^ set(after)}
     assert changed == {"Surface_004", "Polygon_0002", "Surface_002"}
-    assert report.reused == 14
-    assert len(list((out / "cache").glob("cache-*.json"))) == 1
+    named = {out / sample.mask for sample in report.index.samples if sample.mask}
+    assert set((out / "masks").rglob("*.png")) == named
+    if not elsewhere:
+        assert len(list(cache.glob("cache-*.json"))) == 1
     source = _source(out)
     for sample in report.index.samples:
         source.read(sample, 1)
@@ -271,7 +288,8 @@ def test_a_cache_of_other_data_is_refused(tree: Path, tmp_path: Path) -> None:
 def test_without_a_cache_the_tree_is_read_and_that_is_said(
     tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    prepare(tree, tmp_path / "out", PrepareOptions(workers=1, progress=False, cache_size=None))
+    for _ in range(2):  # the second takes away what the first left to trainings
+        prepare(tree, tmp_path / "out", PrepareOptions(workers=1, progress=False, cache_size=None))
     assert not _shards(tmp_path / "out")
     module = SafetripDataModule(str(tmp_path / "out"), size=(16, 24), batch_size=3, num_workers=0)
     module.setup("fit")

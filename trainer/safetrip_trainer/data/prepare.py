@@ -179,7 +179,7 @@ def _write(
     )
     root = tree.root.resolve()
     spec = options.spec(prepared)
-    before = named_cache(prepared)
+    before, masks_before = named_cache(prepared), _masks(prepared)
     header: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "root": str(root),
@@ -197,9 +197,11 @@ def _write(
     }
     if spec is not None:
         manifest = CacheManifest(spec.min_size, header["data_hash"], tuple(shards))
+        if before is not None and before[0].absolute == spec.place:
+            manifest = manifest.after(before[1])
         header["cache"] = publish(manifest, spec, header, prepared / index_name)
     write_json(prepared / HEADER_FILE, header)
-    _remove_stale(prepared, index_name, {sample.mask for sample in samples})
+    _remove_stale(prepared, index_name, masks_before | {sample.mask for sample in samples})
     remove_stale_shards(prepared, before)
 
 
@@ -227,8 +229,19 @@ def _npy(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def _masks(prepared: Path) -> set[str | None]:
+    """What the PREPARED that stands names."""
+    try:
+        return {sample.mask for sample in PreparedIndex.load(prepared, need_tree=False).samples}
+    except DatasetError:
+        return set()
+
+
 def _remove_stale(prepared: Path, index_name: str, masks: set[str | None]) -> None:
-    """What the new header no longer names. Losing this race costs disk space only."""
+    """What neither the new header nor the one before it names: a training may be reading that one's masks.
+
+    Losing this race costs disk space only.
+    """
     for path in prepared.glob("index-*.jsonl"):
         if path.name != index_name:
             path.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from safetrip_trainer.data.cache.store import Store
@@ -44,12 +44,14 @@ class Shard:
 @dataclass(frozen=True)
 class CacheManifest:
     """`min_size` (h, w) that every image at least has unless its original is smaller; `data_hash` of the
-    prepared index whose samples `shards` hold.
+    prepared index whose samples `shards` hold. `stale` names those of the cache before that are not of this
+    one: a training that began before may still read them, so that they go with the next cache only.
     """
 
     min_size: tuple[int, int]
     data_hash: str
     shards: tuple[Shard, ...]
+    stale: tuple[str, ...] = ()
 
     def write(self, store: Store) -> str:
         """Put it into the store under a name by content; returns the name."""
@@ -58,6 +60,7 @@ class CacheManifest:
             "min_size": list(self.min_size),
             "data_hash": self.data_hash,
             "shards": [shard.to_json() for shard in self.shards],
+            "stale": list(self.stale),
         }
         data = json.dumps(value, separators=(",", ":")).encode()
         name = f"cache-{hashlib.sha256(data).hexdigest()[:12]}.json"
@@ -77,13 +80,18 @@ class CacheManifest:
                 )
             height, width = value["min_size"]
             shards = tuple(Shard.from_json(shard) for shard in value["shards"])
-            return cls((int(height), int(width)), str(value["data_hash"]), shards)
+            stale = tuple(str(name) for name in value.get("stale", ()))
+            return cls((int(height), int(width)), str(value["data_hash"]), shards, stale)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise DatasetError(f"{path}: damaged ({error!r}); run 'trainer prepare' again") from error
 
     def names(self) -> set[str]:
         """Of the shards."""
         return {shard.name for shard in self.shards}
+
+    def after(self, before: CacheManifest) -> CacheManifest:
+        """This one, as the successor of another in the same place."""
+        return replace(self, stale=tuple(sorted(before.names() - self.names())))
 
     def places(self, ids: Iterable[str]) -> dict[str, tuple[str, Members]]:
         """Sample id -> shard and members; DatasetError where one is missing."""

@@ -37,18 +37,24 @@ def publish(
 
 
 def remove_stale_shards(prepared: Path, before: tuple[Store, CacheManifest] | None) -> None:
-    """What the new header no longer names: of PREPARED's own cache all, elsewhere what `before` named."""
+    """What neither the header's cache nor the one `before` it named.
+
+    Of PREPARED's own cache everything else goes, elsewhere what `before` found stale already. A training that
+    reads the cache `before` has its shards until `prepare` runs once more.
+    """
     now = named_cache(prepared)
-    place, kept = (None, set()) if now is None else (now[0].place, now[1].names())
     own = (prepared / CACHE_FOLDER).absolute()
-    in_use = place is not None and Path(place).absolute() == own
+    kept: dict[str, set[str]] = {}
+    for store, manifest in filter(None, (now, before)):
+        kept.setdefault(store.absolute, set()).update(manifest.names())
     for path in own.rglob("*.tar"):
-        if not in_use or path.relative_to(own).as_posix() not in kept:
+        if path.relative_to(own).as_posix() not in kept.get(str(own), ()):
             path.unlink(missing_ok=True)
-    manifest = json.loads(read_bytes(prepared / HEADER_FILE)).get("cache", {}).get("manifest")
+    named = json.loads(read_bytes(prepared / HEADER_FILE)).get("cache", {}).get("manifest")
     for path in own.glob("cache-*.json"):
-        if not in_use or path.name != manifest:
+        if path.name != named:
             path.unlink(missing_ok=True)
-    if before is not None and before[0].place == place and not in_use:
-        for name in before[1].names() - kept:
-            before[0].remove(name)
+    if before is not None:
+        store, manifest = before
+        for name in set(manifest.stale) - kept[store.absolute]:
+            store.remove(name)

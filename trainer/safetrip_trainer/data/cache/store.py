@@ -43,6 +43,11 @@ class Store:
     def __str__(self) -> str:
         return self.place
 
+    @property
+    def absolute(self) -> str:
+        """Its place, however it was named."""
+        return self.place if self.remote else str(Path(self.place).absolute())
+
     def read(self, name: str) -> Path:
         """The file on this machine's disk; DatasetError where it is not there or cannot be copied."""
         path = self.folder / name
