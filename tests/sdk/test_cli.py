@@ -93,7 +93,12 @@ def test_interrupt_ends_cleanly_with_the_statistics(tiny_bundle: Path, tmp_path:
         (["run", "BUNDLE", "--source", "nowhere.mp4"], "nowhere.mp4: no such file"),
         (["run", "nowhere.bundle", "--source", "synthetic://64x48"], "nowhere.bundle: no bundle"),
         (["run", "BUNDLE", "--source", "synthetic://64x48", "--video", "x.gif"], "x.gif: cannot write"),
-        (["run", "BUNDLE", "--source", "synthetic://64x48", "--json", "/nowhere/x"], "/nowhere"),
+        (
+            ["run", "BUNDLE", "--source", "synthetic://64x48", "--json", "/nowhere/x"],
+            "/nowhere does not exist",
+        ),
+        (["run", "BUNDLE", "--source", "synthetic://64x48", "--stats", "/tmp"], "/tmp: is a folder"),
+        (["run", "BUNDLE", "--source", "synthetic://64x48", "--intrinsics", "0,1,2,3"], "want FX,FY,CX,CY"),
         (["run", "BUNDLE", "--source", "synthetic://64x48", "--precision", "int8"], "no usable precision"),
         (["run", "BUNDLE", "--source", "synthetic://64x48", "--json", "-", "--stats", "-"], "only one"),
         (["run", "BUNDLE", "--source", "synthetic://64x48", "--view", "wall"], "a view is window, web"),

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from safetrip_sdk._version import __version__
+from safetrip_sdk.cli.options import check_output
 from safetrip_sdk.errors import SafetripError
 
 __all__ = ["main", "make_parser"]
@@ -70,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     before = _terminate_like_ctrl_c()
     try:
+        for option in ("json", "stats"):
+            check_output(getattr(args, option, None))
         return int(modules[args.verb].run(args) or 0)
     except SafetripError as error:
         print(f"safetrip {args.verb}: error: {error}", file=sys.stderr)

@@ -6,14 +6,16 @@ import argparse
 import json
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 from safetrip_sdk import atomic
 from safetrip_sdk.backends import BACKENDS
 from safetrip_sdk.backends.base import CpuOptions
+from safetrip_sdk.errors import SafetripError
 from safetrip_sdk.manifest import PRECISIONS
 
-__all__ = ["add_runtime_options", "frame_size", "positive", "runtime_options", "write_json"]
+__all__ = ["add_runtime_options", "check_output", "frame_size", "positive", "runtime_options", "write_json"]
 
 
 def frame_size(text: str) -> tuple[int, int]:
@@ -29,6 +31,21 @@ def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: want 1 or more")
     return int(text)
+
+
+def check_output(target: str | None) -> None:
+    """Say before the work what would make writing a file fail after it; `-` and None are always fine.
+
+    Raises:
+        SafetripError: the folder is not there, or the name is a folder's.
+    """
+    if target is None or target == "-":
+        return
+    path = Path(target).absolute()
+    if not path.parent.is_dir():
+        raise SafetripError(f"{target}: the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise SafetripError(f"{target}: is a folder; want the name of a file")
 
 
 def add_runtime_options(parser: argparse.ArgumentParser) -> None:

@@ -67,8 +67,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="when the engine is slower than the source (default: latest for cameras, block for files)",
     )
     camera = parser.add_argument_group("camera geometry, for bearings and sizes")
-    camera.add_argument("--intrinsics", metavar="FX,FY,CX,CY", help="in pixels of the source's frames")
-    camera.add_argument("--fov", type=float, metavar="DEGREES", help="horizontal field of view instead")
+    either = camera.add_mutually_exclusive_group()
+    either.add_argument("--intrinsics", metavar="FX,FY,CX,CY", help="in pixels of the source's frames")
+    either.add_argument("--fov", type=float, metavar="DEGREES", help="horizontal field of view instead")
     group = parser.add_argument_group("outputs")
     group.add_argument("--json", metavar="OUT.jsonl", help="a JSON line per frame; - is standard output")
     group.add_argument("--stats", metavar="OUT.json", help="the statistics as JSON; - is standard output")
@@ -211,13 +212,17 @@ def _intrinsics(args: argparse.Namespace, source: FrameSource) -> CameraIntrinsi
         return source.intrinsics
     assert source.frame_size is not None
     height, width = source.frame_size
+    if args.fov is not None:
+        if not 0 < args.fov < 180:
+            raise SafetripError(f"--fov {args.fov:g}: want degrees between 0 and 180")
+        return CameraIntrinsics.from_fov(args.fov, width, height)
     try:
-        if args.fov is not None:
-            return CameraIntrinsics.from_fov(args.fov, width, height)
         fx, fy, cx, cy = (float(item) for item in args.intrinsics.split(","))
         return CameraIntrinsics(fx, fy, cx, cy, width, height)
-    except ValueError as error:
-        raise SafetripError(f"--intrinsics, --fov: want FX,FY,CX,CY or degrees ({error})") from None
+    except ValueError:
+        raise SafetripError(
+            f"--intrinsics {args.intrinsics}: want FX,FY,CX,CY: four numbers in pixels, the first two above 0"
+        ) from None
 
 
 def _outputs(
