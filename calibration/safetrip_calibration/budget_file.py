@@ -11,7 +11,10 @@ from safetrip_calibration.errors import BudgetFileError
 from safetrip_calibration.schema import Key, read_yaml
 from safetrip_sdk.manifest import PRECISIONS
 
-__all__ = ["Budget", "load_budget", "load_budget_profile"]
+__all__ = ["FEWEST_FRAMES", "Budget", "load_budget", "load_budget_profile"]
+
+FEWEST_FRAMES = 20
+"""With fewer no interval says anything, and noise would pass any limit."""
 
 _BACKENDS = ("auto", "tensorrt", "tensorrt_rtx", "openvino", "onnxruntime")
 _ABOVE_0 = Key("number", low=1e-6)
@@ -25,7 +28,7 @@ _KEYS = {
     "frame_size": Key("text", required=True),
     "backend": Key("text", choices=_BACKENDS),
     "precision": Key("text", choices=("auto", *PRECISIONS)),
-    "frames": Key("integer", low=20, high=100_000),
+    "frames": Key("integer", low=FEWEST_FRAMES, high=100_000),
     "latency_ms": Key("map", required=True, keys=dict.fromkeys(("p50", "p95", "p99"), _ABOVE_0)),
     "frames_per_second": _ABOVE_0,
     "peak_memory_mb": _ABOVE_0,

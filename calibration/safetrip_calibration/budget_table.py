@@ -35,8 +35,9 @@ def prediction_table(result: BudgetPrediction) -> str:
     rows = []
     for precision, item in result.predictions.items():
         fits = "" if result.limit_ms is None else "fits" if item.total_ms <= result.limit_ms else "too slow"
-        parts = [number(item.by_kind.get(kind, 0.0)) for kind in kinds]
+        times = [item.by_kind.get(kind, 0.0) for kind in kinds]
+        parts = [number(part) for part in (*times, item.total_ms - sum(times))]
         rows.append((precision, number(item.total_ms), *parts, number(item.gmacs), fits))
     limit = "no p50 limit" if result.limit_ms is None else f"p50 limit {result.limit_ms:g} ms"
     head = f"predicted for {result.device}, {limit} (a roofline estimate, not a measurement)"
-    return "\n".join([head, table(("precision", "ms", *kinds, "GMAC", ""), rows)])
+    return "\n".join([head, table(("precision", "ms", *kinds, "overhead", "GMAC", ""), rows)])

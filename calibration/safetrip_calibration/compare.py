@@ -39,12 +39,14 @@ class Candidate:
     Attributes:
         metrics: figures as the README of thresholds.yaml names them, and those they come from.
         violations: limits crossed, in words; accepted when there is none.
+        unjudged: names of the limits for which the frames had no truth.
     """
 
     precision: str
     backend: str
     metrics: dict[str, Any]
     violations: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -82,6 +84,7 @@ class Comparison:
                 "backend": item.backend,
                 "accepted": item.accepted,
                 "violations": list(item.violations),
+                "unjudged": list(item.unjudged),
                 "metrics": item.metrics,
             }
             for item in (self.reference, *self.candidates)
@@ -231,8 +234,9 @@ def _judge(
     candidates = []
     for (precision, backend), score in scores.items():
         metrics = score_metrics(score, scores[REFERENCE], names, thresholds.min_class_share)
-        crossed = thresholds.limits(precision).violations(metrics)
-        candidates.append(Candidate(precision, backend, metrics, tuple(crossed)))
+        limits = thresholds.limits(precision)
+        crossed, unjudged = limits.violations(metrics), limits.unjudged(metrics)
+        candidates.append(Candidate(precision, backend, metrics, tuple(crossed), tuple(unjudged)))
     return Comparison(candidates[0], tuple(candidates[1:]), unavailable, count, sha256, names)
 
 

@@ -27,6 +27,12 @@ def comparison_table(result: Comparison) -> str:
     for item in result.candidates:
         lines += [f"{item.precision} {item.backend}: {violation}" for violation in item.violations]
     lines += [
+        f"{item.precision} {item.backend}: not judged, as the frames have no truth for it: "
+        f"{', '.join(item.unjudged)}"
+        for item in result.candidates
+        if item.unjudged
+    ]
+    lines += [
         f"not run: {name}: {reason.removeprefix(f'{name}: ')}" for name, reason in result.unavailable.items()
     ]
     return "\n".join(lines)

@@ -44,9 +44,12 @@ class Limits:
     def violations(self, metrics: Mapping[str, Any]) -> list[str]:
         """Every limit that `metrics` (of `compare`) crosses, in words; empty: accepted.
 
-        A figure that the frames could not give (no labels, no depth) crosses nothing.
+        A figure that the frames could not give (no labels, no depth) crosses nothing (`unjudged`); where that
+        is so of all of them, nothing is known of the precision, and that is a violation.
         """
         found = []
+        if self._asked and self.unjudged(metrics) == self._asked:
+            found.append("none of its limits could be judged: the frames have neither labels nor depth")
         for item in fields(self):
             limit, value = getattr(self, item.name), metrics.get(item.name)
             if limit is None or value is None:
@@ -57,6 +60,14 @@ class Limits:
                 relation = "below" if item.name == "label_agreement" else "above"
                 found.append(f"{item.name} {value:.4g}{worst} is {relation} {limit:g}")
         return found
+
+    def unjudged(self, metrics: Mapping[str, Any]) -> list[str]:
+        """Names of the limits for which the frames gave no figure."""
+        return [name for name in self._asked if metrics.get(name) is None]
+
+    @property
+    def _asked(self) -> list[str]:
+        return [item.name for item in fields(self) if getattr(self, item.name) is not None]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from safetrip_calibration.calibrate import calibrate
 from safetrip_calibration.compare import Comparison, compare
 from safetrip_calibration.compare_table import comparison_table
 from safetrip_calibration.errors import CalibrationError, FramesError
-from safetrip_calibration.runners import make_runner
+from safetrip_calibration.runners import RUNTIME_BACKENDS, make_runner
 from safetrip_calibration.thresholds import Limits, Thresholds
+from safetrip_sdk.backends import probe
 from safetrip_sdk.bundle import Bundle
 from safetrip_sdk.runtime import Runtime
 from tests.calibration.nets import CLASSES, Scenes, make_manifest, make_model
@@ -128,6 +129,25 @@ def test_frames_without_truth_judge_against_fp32_alone(quantised: Path) -> None:
     assert found.candidates[0].metrics["miou"] is None
     assert found.candidates[0].metrics["label_agreement"] > 0.8
     assert "-" in comparison_table(found)
+    # The limits of int8 are of labels and depth alone: nothing is known of it.
+    assert found.candidates[0].violations == (
+        "none of its limits could be judged: the frames have neither labels nor depth",
+    )
+    half = compare(quantised, Bare(2), precisions=["fp16"], backends=["onnxruntime"], write=False)
+    assert half.accepted
+    assert "fp16 onnxruntime: not judged, as the frames have no truth for it: miou_drop," in comparison_table(
+        half
+    )
+
+
+def test_a_backend_asked_for_that_cannot_run_is_no_acceptance(quantised: Path, scenes: Scenes) -> None:
+    absent = next(name for name in RUNTIME_BACKENDS if not probe(name).available)
+    with pytest.raises(CalibrationError, match=f"backend {absent} cannot run here: ."):
+        compare(quantised, scenes, ["int8"], ["onnxruntime", absent], thresholds=LOOSE, write=False)
+
+
+def test_no_change_has_no_sign(result: Comparison) -> None:
+    assert "-0.00" not in comparison_table(result)
 
 
 def test_bad_arguments(quantised: Path, bundle: Path, scenes: Scenes) -> None:

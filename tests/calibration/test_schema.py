@@ -117,6 +117,11 @@ def test_thresholds_with_a_typo(tmp_path: Path) -> None:
         load_thresholds(written(tmp_path, "precisions: {int4: {miou_drop: 1}}"))
 
 
+def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
+    with pytest.raises(ThresholdsError, match=r"no valid YAML: line 2: \S"):
+        load_thresholds(written(tmp_path, "precisions:\n  int8: {miou_drop: 1"))
+
+
 def test_violations_say_what_and_by_how_much() -> None:
     limits = Limits(miou_drop=1.0, class_iou_drop=3.0, label_agreement=0.99)
     metrics = {"miou_drop": 1.2, "class_iou_drop": 3.5, "worst_class": "curb", "label_agreement": 0.98}
@@ -125,4 +130,10 @@ def test_violations_say_what_and_by_how_much() -> None:
         "class_iou_drop 3.5 (curb) is above 3",
         "label_agreement 0.98 is below 0.99",
     ]
-    assert limits.violations({"miou_drop": None, "class_iou_drop": 3.0, "label_agreement": 0.99}) == []
+    partly = {"miou_drop": None, "class_iou_drop": 3.0, "label_agreement": 0.99}
+    assert limits.violations(partly) == []
+    assert limits.unjudged(partly) == ["miou_drop"]
+    assert limits.violations({"miou_drop": None}) == [
+        "none of its limits could be judged: the frames have neither labels nor depth"
+    ]
+    assert Limits().violations({}) == []

@@ -87,3 +87,31 @@ def test_settings_that_a_checkpoint_brings_along_are_told(
     assert "lr 0.25 (not 0.125)" in told
     assert "width_mult 0.5 (not 1.0)" in told
     assert "decoder_channels" not in told
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "why"),
+    [
+        ("validate", (), "--ckpt_path is missing"),
+        ("fit", ("--data.batch_size", "0"), "data.batch_size 0: want 1 or more"),
+        ("fit", ("--data.size", "[97,160]"), "97x160: height and width must be multiples of 32"),
+        ("fit", ("--model.init_args.width_mult", "-1"), "width_mult -1.0, decoder_channels 256: not above 0"),
+        ("fit", ("--trainer.accelerator", "gpu"), "No supported gpu backend"),
+    ],
+)
+def test_what_cannot_work_is_one_line_before_the_first_step(
+    verb: str,
+    words: tuple[str, ...],
+    why: str,
+    prepared: PreparedIndex,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if "gpu" in words and torch.cuda.is_available():
+        pytest.skip("there is one")
+    data = ("--data.root", str(prepared.prepared), "--out", str(tmp_path))
+    assert main([verb, "--config", str(CONFIG), *data, *words]) == 2
+    line = next(
+        item for item in capsys.readouterr().err.splitlines() if item.startswith(f"trainer {verb}: error")
+    )
+    assert why in line

@@ -29,6 +29,8 @@ nothing: it estimates each precision's latency on the budget's device by a roofl
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
+    from safetrip_calibration.budget_file import FEWEST_FRAMES
+
     parser.add_argument("bundle", type=Path, metavar="X.bundle")
     parser.add_argument("--budget", type=Path, required=True, metavar="FILE", help="see benchmarks/budgets/")
     parser.add_argument(
@@ -38,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "(default: generated gradients)",
     )
     parser.add_argument(
-        "--frames", type=whole(1), default=None, help="number to measure, instead of the budget's"
+        "--frames", type=whole(FEWEST_FRAMES), default=None, help="number to measure, instead of the budget's"
     )
     parser.add_argument("--predict", action="store_true", help="estimate for the budget's device instead")
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures to FILE")

@@ -10,25 +10,29 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from safetrip_calibration.calibrate import DEFAULT_METHOD
+from safetrip_sdk.errors import SafetripError
 from safetrip_trainer.cli.progress import bar
 from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.errors import CheckpointError, TrainerError
+from safetrip_trainer.export.bundle import require_exportable
 from safetrip_trainer.model.checkpoint import net_tensors, read_weights, write_safetensors
 from safetrip_trainer.quantize import QuantizedNet
 from safetrip_trainer.report.run_page import write_run_report
 from safetrip_trainer.training.budget import require_budget
 from safetrip_trainer.training.checkpoint_io import AtomicCheckpointIO
 from safetrip_trainer.training.ema import WarmEMA
+from safetrip_trainer.training.epoch_lines import EpochLines
 from safetrip_trainer.training.guard import NonFiniteGuard
 from safetrip_trainer.training.loggers import build_loggers, claim_run_folder
 from safetrip_trainer.training.pictures import PredictionPictures
 from safetrip_trainer.training.quantized import is_quantized, start_quantizing
 from safetrip_trainer.training.resume import require_resumable, tell_differences
+from safetrip_trainer.training.student import HydraTask
 from safetrip_trainer.training.task import Task
 
 __all__ = ["SafetripCLI", "run_lightning"]
@@ -119,6 +123,8 @@ class SafetripCLI(LightningCLI):
         callbacks = list(config.get("callbacks") or [])
         if self.subcommand == "fit":
             callbacks.append(NonFiniteGuard(folder))
+            if not sys.stdout.isatty():
+                callbacks.append(EpochLines())
             if not config.get("fast_dev_run"):
                 callbacks += self._recorders(folder)
                 callbacks += [LearningRateMonitor(logging_interval="epoch")] if logging_on else []
@@ -166,6 +172,8 @@ class SafetripCLI(LightningCLI):
             return
         checkpoint = self._get(self.config, "ckpt_path") if self.subcommand else None
         if not checkpoint:
+            if self.subcommand in ("validate", "test"):
+                raise TrainerError("--ckpt_path is missing: without one the weights are random")
             return
         # Before anything of the run's folder is touched.
         require_resumable(str(checkpoint))
@@ -175,6 +183,11 @@ class SafetripCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """What must be known, or made, before the first step."""
+        if self.datamodule.batch_size < 1:
+            raise TrainerError(f"data.batch_size {self.datamodule.batch_size}: want 1 or more")
+        if isinstance(self.model, HydraTask):
+            # Known before the training rather than after it.
+            require_exportable(self.datamodule.size)
         self.model.run_config = self._parser(self.subcommand).dump(self.config[self.subcommand])
         budget = self._get(self.config, "budget")
         if budget:
@@ -266,6 +279,11 @@ def run_lightning(arguments: list[str]) -> int:
         )
     except MisconfigurationException as error:
         raise TrainerError(" ".join(str(error).split())) from error
+    except ValueError as error:
+        # What a model's or a data module's constructor raises, jsonargparse wraps.
+        if isinstance(error.__cause__, SafetripError):
+            raise error.__cause__ from error
+        raise
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise

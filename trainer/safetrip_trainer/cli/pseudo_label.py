@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetrip_trainer.cli.arguments import fraction, output_file, size
 from safetrip_trainer.inference.processes import add_process_arguments
+
+if TYPE_CHECKING:
+    from safetrip_trainer.inference.pseudo_label import PseudoLabelReport
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -55,9 +59,15 @@ def run(args: argparse.Namespace) -> None:
     report = pseudo_label(teacher, index, options, fabric)
     if fabric.global_rank:
         return
-    print(
-        f"{report.written} images labelled, {report.kept} were; "
-        f"{report.confident_share:.1%} of the new pixels are above {args.threshold:g}"
-    )
+    print(_summary(report, args.threshold))
     if args.json:
         write_json(args.json, asdict(report))
+
+
+def _summary(report: PseudoLabelReport, threshold: float) -> str:
+    text = f"{report.written} images labelled"
+    if report.written:
+        text += f", {report.confident_share:.1%} of their pixels with a confidence above {threshold:g}"
+    if report.kept:
+        text += f"; {report.kept} had labels already (--overwrite: label them again)"
+    return text

@@ -21,9 +21,15 @@ from safetrip_trainer.export.verify import ExportCheck, verify_export
 from safetrip_trainer.model.hydranet import MAX_DEPTH, HydraNet
 from safetrip_trainer.model.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
-__all__ = ["export_bundle", "new_manifest"]
+__all__ = ["export_bundle", "new_manifest", "require_exportable"]
 
 _STRIDE = 32
+
+
+def require_exportable(size: tuple[int, int]) -> None:
+    """ExportError for an (h, w) that a bundle cannot have."""
+    if any(side <= 0 or side % _STRIDE for side in size):
+        raise ExportError(f"input size {size[0]}x{size[1]}: height and width must be multiples of {_STRIDE}")
 
 
 def export_bundle(
@@ -47,8 +53,7 @@ def export_bundle(
     Raises:
         ExportError: the size does not fit the net, or the exported graph differs from torch.
     """
-    if any(side <= 0 or side % _STRIDE for side in size):
-        raise ExportError(f"input size {size[0]}x{size[1]}: height and width must be multiples of {_STRIDE}")
+    require_exportable(size)
     graph = DeployGraph(net.cpu(), size).eval()
     model = to_onnx(graph)
     check = verify_export(graph, model, frames)

@@ -54,9 +54,7 @@ class HydraNet(nn.Module):
     ) -> None:
         super().__init__()
         if width_mult <= 0 or decoder_channels < 1:
-            raise TrainerError(
-                f"width_mult {width_mult:g}, decoder_channels {decoder_channels}: want above 0"
-            )
+            raise TrainerError(f"width_mult {width_mult}, decoder_channels {decoder_channels}: not above 0")
         self.encoder = MobileNetV2Encoder(width_mult)
         self.decoder = LightWeightRefineNet(self.encoder.channels, decoder_channels)
         self.segmentation = TaskHead(decoder_channels, num_classes)

@@ -76,6 +76,13 @@ def _wandb_logger(folder: Path, mode: str, project: str) -> Logger:
     offline = mode == "offline" or (mode == "auto" and not is_reachable("api.wandb.ai"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        return WandbLogger(project=project, name=folder.name, save_dir=folder, offline=offline)
+        made = WandbLogger(project=project, name=folder.name, save_dir=folder, offline=offline)
     except ModuleNotFoundError as error:
         raise TrainerError("--wandb needs Weights & Biases: pip install 'safetrip[wandb]'") from error
+    from wandb.errors import Error
+
+    try:
+        _ = made.experiment  # logs in: better now than after the data is prepared
+    except Error as error:
+        raise TrainerError(f"--wandb {mode}: {error}; or take --wandb offline") from error
+    return made
