@@ -143,6 +143,10 @@ def test_raw_images_lose_less_than_jpegs_and_know_their_size() -> None:
     decoded = decode_raw(memoryview(data), "a")
     assert decoded.shape == image.shape
     assert np.abs(decoded.astype(int) - image).mean() < 2
+    for whole in (image, image[:33, :49]):
+        smaller = decode_raw(encode_raw(whole, (20, 30)), "a")
+        expected = cv2.resize(whole, (30, 20), interpolation=cv2.INTER_LINEAR)
+        assert np.abs(smaller.astype(int) - expected).mean() < 4  # chroma steps of two pixels
     damaged = (data[:-1], data + b"0", data.replace(b"50 51", b"51 50", 1), b"P5\n0 0\n255\n", b"P5\n")
     for wrong in damaged:
         with pytest.raises(DatasetError, match=r"^a: damaged"):

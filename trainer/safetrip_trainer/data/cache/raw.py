@@ -34,14 +34,17 @@ def encode_raw(image: np.ndarray, size: tuple[int, int] | None = None) -> bytes:
     size = size or (image.shape[0], image.shape[1])
     if image.shape[:2] != size and not can_be_raw((image.shape[0], image.shape[1])):
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    header = b"P5\n%d %d\n255\n" % (size[1], size[0] * 3 // 2)
     planes = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
-    if image.shape[:2] != size:
-        # Three planes cost less than the interleaved image: half of the values, in whole vectors.
-        small = np.empty((size[0] * 3 // 2, size[1]), np.uint8)
-        for plane, place in zip(_views(planes), _views(small)):
-            cv2.resize(plane, place.shape[::-1], dst=place, interpolation=cv2.INTER_LINEAR)
-        planes = small
-    return b"P5\n%d %d\n255\n" % (planes.shape[1], planes.shape[0]) + planes.tobytes()
+    if image.shape[:2] == size:
+        return header + planes.tobytes()
+    data = np.empty(len(header) + size[0] * size[1] * 3 // 2, np.uint8)
+    data[: len(header)] = np.frombuffer(header, np.uint8)
+    small = data[len(header) :].reshape(-1, size[1])
+    # Three planes cost less than the interleaved image: half of the values, in whole vectors.
+    for plane, place in zip(_views(planes), _views(small)):
+        cv2.resize(plane, place.shape[::-1], dst=place, interpolation=cv2.INTER_LINEAR)
+    return data.tobytes()
 
 
 def _views(planes: np.ndarray) -> list[np.ndarray]:
