@@ -152,12 +152,13 @@ def run(args: argparse.Namespace) -> int:
         comparison = _comparison(args, source, runtime) if args.check else None
         outputs = _outputs(args, source, runtime, stack)
         keeper = FrameKeeper(source, lambda: any(item.wants_picture() for item in outputs), args.frames)
-        interrupted, failure = False, None
+        interrupted = False
+        failure: Exception | None = None
         try:
             _loop(args, runtime, keeper, outputs, comparison)
         except KeyboardInterrupt:
             interrupted = True
-        except SafetripError as error:
+        except (SafetripError, OSError) as error:
             # A file can be run again; what a camera saw up to the fault is what people will look for.
             if not source.live or not runtime.stats().frames:
                 raise
@@ -196,12 +197,12 @@ def _loop(
             return
 
 
-def _close(outputs: Sequence[ThreadedOutput], failure: SafetripError | None) -> SafetripError | None:
+def _close(outputs: Sequence[ThreadedOutput], failure: Exception | None) -> Exception | None:
     """Complete all outputs; the first error of the run, where there is one."""
     for output in outputs:
         try:
             output.close()
-        except SafetripError as error:
+        except (SafetripError, OSError) as error:
             failure = failure or error
     return failure
 

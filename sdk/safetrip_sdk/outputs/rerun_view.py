@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,11 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_RATE", "RerunView"]
 
+log = logging.getLogger(__name__)
+
 MAX_RATE = 15.0
 """Pictures a second: enough for an eye, and the inference keeps its cores."""
 
 _WIDEST = 640
 """Pixels; wider frames are made smaller for the view, where three pictures stand side by side."""
+
+_FLUSH_SECONDS = 10.0
 
 _QUALITY = 85
 """Of JPEG; 95 takes half as long again, and no eye sees it."""
@@ -46,6 +53,15 @@ def _import() -> Any:
             f"rerun: not installed ({error}); pip install 'safetrip[view]'"
         ) from error
     return rerun
+
+
+def _need_screen() -> None:
+    """On Linux Rerun's viewer takes six seconds to find out, and says it in a language of its own."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise SafetripError(
+            "a window needs a screen, and there is none here (neither DISPLAY nor WAYLAND_DISPLAY is set); "
+            "use --view web and look from elsewhere, or --view FILE.rrd and look later"
+        )
 
 
 class RerunView:
@@ -88,6 +104,7 @@ class RerunView:
         web = re.fullmatch(r"web(?::(\d{1,5}))?", target)
         try:
             if target == "window":
+                _need_screen()
                 stream.spawn(default_blueprint=blueprint)
             elif web is not None:
                 page = int(web[1]) if web[1] else 9090
@@ -170,7 +187,11 @@ class RerunView:
 
     def close(self) -> None:
         """Send what waits, and complete the file; idempotent."""
-        self._stream.flush()
+        try:
+            self._stream.flush(timeout_sec=_FLUSH_SECONDS)
+        except RuntimeError as error:
+            # Somebody has closed the window: no reason for a run to fail.
+            log.warning("the view has not got everything: %s", error)
         self._stream.disconnect()
 
     abandon = close
