@@ -121,6 +121,12 @@ def test_resume_goes_on_in_the_same_folder(prepared: PreparedIndex, tmp_path: Pa
     assert load_checkpoint(last)["global_step"] == 2 * steps
     assert (tmp_path / "run" / "metrics.before-resume-1.csv").is_file()
     assert "2 epochs" in (tmp_path / "run" / "report.html").read_text()
+    # Once more there is nothing left to do, and nothing is lost.
+    before = (tmp_path / "run" / "metrics.csv").read_bytes()
+    words = (*common, "--trainer.max_epochs", "2", "--ckpt_path", str(last))
+    assert _fit("demo.yaml", tmp_path, prepared, *words) == 0
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == before
+    assert "2 epochs" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_checkpoint_to_evaluation_and_bundle(student: Path, prepared: PreparedIndex, tmp_path: Path) -> None:

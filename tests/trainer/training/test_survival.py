@@ -31,6 +31,7 @@ def _words(index: PreparedIndex, out: Path, name: str, *more: str) -> list[str]:
 
 def _start(words: list[str], limit_file_size: int | None = None) -> subprocess.Popen[str]:
     def limit() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test in the background would pass on "ignored"
         if limit_file_size is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit_file_size, limit_file_size))
 
@@ -83,6 +84,24 @@ def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_weights(
     expected, got = _weights(whole), _weights(tmp_path / "run")
     assert expected.keys() == got.keys()
     assert [key for key in expected if not torch.equal(expected[key], got[key])] == []
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_says_so_and_how_to_go_on(
+    number: signal.Signals, status: int, prepared: PreparedIndex, tmp_path: Path
+) -> None:
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    process = _start(_words(prepared, tmp_path, "run", "--save-every", "2", "--trainer.max_epochs", "500"))
+    deadline = time.monotonic() + 300
+    while not last.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no checkpoint"
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == status, errors[-2000:]
+    assert f"to go on from here: --ckpt_path {last}" in errors
+    assert load_checkpoint(last)["global_step"] > 0
 
 
 def test_the_same_seed_gives_the_same_numbers(prepared: PreparedIndex, tmp_path: Path) -> None:

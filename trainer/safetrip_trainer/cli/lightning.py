@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -13,6 +14,7 @@ import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from safetrip_calibration.calibrate import DEFAULT_METHOD
 from safetrip_sdk.errors import SafetripError
@@ -28,7 +30,7 @@ from safetrip_trainer.training.checkpoint_io import AtomicCheckpointIO
 from safetrip_trainer.training.ema import WarmEMA
 from safetrip_trainer.training.epoch_lines import EpochLines
 from safetrip_trainer.training.guard import NonFiniteGuard
-from safetrip_trainer.training.loggers import build_loggers, claim_run_folder
+from safetrip_trainer.training.loggers import build_loggers, claim_run_folder, restore_metrics
 from safetrip_trainer.training.pictures import PredictionPictures
 from safetrip_trainer.training.quantized import is_quantized, start_quantizing
 from safetrip_trainer.training.resume import require_resumable, tell_differences
@@ -36,6 +38,9 @@ from safetrip_trainer.training.student import HydraTask
 from safetrip_trainer.training.task import Task
 
 __all__ = ["SafetripCLI", "run_lightning"]
+
+TERMINATED = 128 + signal.SIGTERM
+"""Exit status after SIGTERM, as a shell gives it."""
 
 
 class SafetripCLI(LightningCLI):
@@ -148,11 +153,26 @@ class SafetripCLI(LightningCLI):
             recorders.append(PredictionPictures(folder, every))
         return recorders
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except SystemExit as error:
+            last = self.run_folder / "checkpoints" / "last.ckpt"
+            if subcommand == "fit" and self.trainer.is_global_zero and last.is_file():
+                print(f"to go on from here: --ckpt_path {last}", file=sys.stderr)
+            # Lightning ends a run that is interrupted with status 1, and one that is terminated with 0.
+            if isinstance(error, SIGTERMException):
+                raise SystemExit(TERMINATED) from error
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            raise
+
     def after_fit(self) -> None:
         """For people and for other programs: the report, and the best weights as safetensors."""
         best = self.run_folder / "checkpoints" / "best.ckpt"
         if not (self.trainer.is_global_zero and best.is_file()):
             return
+        restore_metrics(self.run_folder)
         file = read_weights(best)
         weights = self.run_folder / "weights.safetensors"
         # A quantised net is built from its tensors, names included.

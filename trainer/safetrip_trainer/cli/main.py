@@ -51,7 +51,7 @@ The chain, from data to robot:
   trainer compare sidewalk.bundle data/toy-prepared --json runs/compare.json
   safetrip run sidewalk.bundle --source file://street.mp4 --video out.mp4
 
-exit status: 0 done, 1 a gate failed, 2 bad input, 130 interrupted
+exit status: 0 done, 1 a gate failed, 2 bad input, 130 interrupted, 143 terminated
 `trainer VERB --help` explains each."""
 
 

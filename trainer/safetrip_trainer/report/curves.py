@@ -40,6 +40,7 @@ def curves_svg(curves: dict[str, list[tuple[int, float]]], groups: dict[str, tup
 
     matplotlib.use("svg")
     from matplotlib import pyplot
+    from matplotlib.ticker import MaxNLocator
 
     figure, axes = pyplot.subplots(1, len(groups), figsize=(4.2 * len(groups), 2.9), squeeze=False)
     for axis, (title, names) in zip(axes[0], groups.items()):
@@ -50,6 +51,7 @@ def curves_svg(curves: dict[str, list[tuple[int, float]]], groups: dict[str, tup
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("epoch", fontsize=8)
         axis.tick_params(labelsize=8)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend(fontsize=7)

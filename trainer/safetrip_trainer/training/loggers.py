@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from safetrip_trainer.errors import TrainerError
 from safetrip_trainer.network import is_reachable
 
-__all__ = ["build_loggers", "claim_run_folder"]
+__all__ = ["build_loggers", "claim_run_folder", "restore_metrics"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,13 @@ def claim_run_folder(folder: Path, resume: bool) -> Path:
     if candidate != folder:
         logger.info("%s holds an earlier run: this one goes to %s", folder, candidate)
     return candidate
+
+
+def restore_metrics(folder: Path) -> None:
+    """Takes back what `claim_run_folder` put aside, where a resumed run had nothing left to do."""
+    kept = sorted(folder.glob("metrics.before-resume-*.csv"), key=lambda file: int(file.stem.split("-")[-1]))
+    if kept and not (folder / "metrics.csv").exists():
+        kept[-1].rename(folder / "metrics.csv")
 
 
 def _is_first_process() -> bool:
