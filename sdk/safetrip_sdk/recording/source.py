@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
 __all__ = ["RecordedResult", "RecordingSource"]
 
 _COMPRESSED, _PLAIN = "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image"
+
+
+_RATED = 16
+"""Frames that are read ahead to know their rate."""
+
+
+def _rate(stamps: list[int]) -> float:
+    """Frames a second of nanoseconds that rise; 0 where they do not tell."""
+    passed = (stamps[-1] - stamps[0]) / 1e9 if stamps else 0.0
+    return (len(stamps) - 1) / passed if passed > 0 else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +92,10 @@ class RecordingSource(FrameSource):
         self._topic = topic
         self.identity: dict[str, str] = {}
         self.recorded: RecordedResult | None = None
-        self._frames = self._read(Path(path))
+        self._reader = self._read(Path(path))
+        ahead = list(itertools.islice(self._reader, _RATED))
+        self.fps = _rate([frame.image.stamp_ns for frame in ahead])
+        self._frames = itertools.chain(ahead, self._reader)
         self._count = 0
         self._first_ns = 0
         self._waiting: _Frame | None = next(self._frames, None)
@@ -97,7 +111,7 @@ class RecordingSource(FrameSource):
         """True when the frames are, bit by bit, those that were predicted."""
         return self.identity.get("lossless") == "true"
 
-    def _read(self, path: Path) -> Iterator[_Frame]:
+    def _read(self, path: Path) -> Generator[_Frame, None, None]:
         """The file's frames, each once its messages are complete."""
         frame: _Frame | None = None
         count = 0
@@ -182,4 +196,4 @@ class RecordingSource(FrameSource):
 
     def close(self) -> None:
         """Let go of the file; idempotent."""
-        self._frames.close()  # type: ignore[attr-defined]
+        self._reader.close()

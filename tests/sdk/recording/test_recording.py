@@ -104,6 +104,19 @@ def test_rosbags_reads_every_topic(tmp_path: Path) -> None:
     assert gaps.tolist() == [1_000_000] * 4, "the frames' own times"
 
 
+@pytest.mark.parametrize(("frames", "fps"), [(1, 0), (2, 1000), (20, 1000)])
+def test_a_recording_knows_its_rate_and_reading_ahead_loses_nothing(
+    tmp_path: Path, frames: int, fps: float
+) -> None:
+    path = tmp_path / "run.mcap"
+    record(path, frames)
+    source = RecordingSource(path)
+    assert source.fps == pytest.approx(fps)
+    assert [result.values["frame_id"] for _, result in read_all(source)] == [
+        str(number) for number in range(frames)
+    ]
+
+
 def test_replay_gives_frames_results_and_intrinsics(tmp_path: Path) -> None:
     path = tmp_path / "run.mcap"
     record(path, form="png", intrinsics=CAMERA)
