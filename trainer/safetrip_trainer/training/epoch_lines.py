@@ -29,6 +29,9 @@ class EpochLines(Callback):
             return
         found = trainer.callback_metrics
         figures = [f"{name} {float(found[name]):.4g}" for name in _SHOWN if name in found]
-        of = "" if trainer.max_epochs in (None, -1) else f" of {trainer.max_epochs}"
+        done = trainer.current_epoch + 1
+        share = f"{done}" if trainer.max_epochs in (None, -1) else f"{done} of {trainer.max_epochs}"
         seconds = time.monotonic() - self._began
-        logger.info("epoch %d%s: %s (%.0f s)", trainer.current_epoch + 1, of, ", ".join(figures), seconds)
+        # Counted from 0, as metrics.csv, the report and the progress bar count.
+        line = "epoch %d (%s done): %s, %.0f s"
+        logger.info(line, trainer.current_epoch, share, ", ".join(figures), seconds)
