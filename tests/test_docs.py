@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _FENCE = re.compile(r"(?:^<!-- (?P<mark>[^>]*) -->\n)?^```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
 _MARKS = ("needs hardware", "by hand: ")
-_LIGHTNING = ("fit", "validate", "test")
+_LIGHTNING = ("fit", "validate", "test", "predict")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -17,9 +18,12 @@ from safetrip_sdk.bundle import Bundle
 from safetrip_trainer.cli import main
 from safetrip_trainer.data.augment import evaluation_transform
 from safetrip_trainer.data.dataset import SafetripDataset
+from safetrip_trainer.data.images import read_gray
 from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.model.checkpoint import load_checkpoint
+from safetrip_trainer.model.hydranet import MAX_DEPTH
 from safetrip_trainer.model.load import load_student
+from safetrip_trainer.model.preprocess import resize
 from safetrip_trainer.training import HydraTask
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -107,6 +111,27 @@ def test_validating_leaves_the_runs_record_alone(
     assert main(["validate", *words, "--ckpt_path", best, "--trainer.limit_val_batches", "1"]) == 0
     assert "val/miou" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in student.rglob("*") if path.is_file()} == before
+
+
+def test_predict_writes_what_the_net_says_of_every_validation_sample(
+    student: Path, prepared: PreparedIndex
+) -> None:
+    best = student / "checkpoints" / "best.ckpt"
+    words = ["--config", str(student / "config.yaml"), "--trainer.enable_progress_bar", "false"]
+    assert main(["predict", *words, "--ckpt_path", str(best)]) == 0
+    folder = student / "predictions" / "validation"
+    samples = prepared.split("val")
+    assert len(list(folder.rglob("*_labels.png"))) == len(list(folder.rglob("*_depth.png"))) == len(samples)
+    net, _ = load_student(best)
+    height, width = 64, 96
+    item = SafetripDataset(prepared, samples[:1], evaluation_transform((height, width)))[0]
+    with torch.inference_mode():
+        output = net(item["image"][None])
+        logits, depth = (resize(plane.float(), (height, width)) for plane in output)
+    labels = read_gray(folder / f"{samples[0].id}_labels.png")
+    assert (labels == logits.argmax(1)[0].numpy()).mean() > 0.999
+    millimetres = read_gray(folder / f"{samples[0].id}_depth.png", np.uint16)
+    np.testing.assert_allclose(millimetres, depth[0, 0].numpy() * MAX_DEPTH * 1000, atol=2)
 
 
 def test_resume_goes_on_in_the_same_folder(prepared: PreparedIndex, tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def test_settings_that_a_checkpoint_brings_along_are_told(
     ("verb", "words", "why"),
     [
         ("validate", (), "--ckpt_path is missing"),
+        ("predict", (), "--ckpt_path is missing"),
         ("fit", ("--data.batch_size", "0"), "data.batch_size 0: want 1 or more"),
         ("fit", ("--data.size", "[97,160]"), "97x160: height and width must be multiples of 32"),
         ("fit", ("--model.init_args.width_mult", "-1"), "width_mult -1.0, decoder_channels 256: not above 0"),

@@ -1,4 +1,4 @@
-"""`trainer fit`, `validate` and `test`: Lightning's CLI with our loggers and checkpoints."""
+"""`trainer fit`, `validate`, `test` and `predict`: Lightning's CLI with our loggers and checkpoints."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from safetrip_trainer.training.epoch_lines import EpochLines
 from safetrip_trainer.training.guard import NonFiniteGuard
 from safetrip_trainer.training.loggers import build_loggers, claim_run_folder, restore_metrics
 from safetrip_trainer.training.pictures import PredictionPictures
+from safetrip_trainer.training.prediction_files import PredictionFiles
 from safetrip_trainer.training.quantized import is_quantized, start_quantizing
 from safetrip_trainer.training.resume import require_resumable, tell_differences
 from safetrip_trainer.training.student import HydraTask
@@ -103,11 +104,6 @@ class SafetripCLI(LightningCLI):
             "--ema", type=float, default=0.0, help="decay of averaged weights, such as 0.999 (0: off)"
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Lightning's, without `predict`: `trainer infer` takes images, folders and videos."""
-        return {name: own for name, own in LightningCLI.subcommands().items() if name != "predict"}
-
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         config = self._get(self.config_init, "trainer", default={})
         folder = Path(self._get(self.config, "out", "runs")) / self._get(self.config, "run_name", "hydranet")
@@ -136,6 +132,8 @@ class SafetripCLI(LightningCLI):
             if self._get(self.config, "ema"):
                 # Last: what the others see at a validation's end is still the average.
                 callbacks.append(WarmEMA(self._get(self.config, "ema")))
+        if self.subcommand == "predict":
+            callbacks.append(PredictionFiles(folder / "predictions" / "validation"))
         # Our own samplers know their rank: Lightning's would undo the balance.
         plugins = config.get("plugins") or []
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
@@ -192,7 +190,7 @@ class SafetripCLI(LightningCLI):
             return
         checkpoint = self._get(self.config, "ckpt_path") if self.subcommand else None
         if not checkpoint:
-            if self.subcommand in ("validate", "test"):
+            if self.subcommand != "fit":
                 raise TrainerError("--ckpt_path is missing: without one the weights are random")
             return
         # Before anything of the run's folder is touched.
@@ -200,6 +198,10 @@ class SafetripCLI(LightningCLI):
         asked = self._get(self.config, "model").clone()
         super()._parse_ckpt_path()
         tell_differences(str(checkpoint), asked, self._get(self.config, "model"))
+
+    def before_predict(self) -> None:
+        """They are written as they come, not gathered."""
+        self.config_init["predict"]["return_predictions"] = False
 
     def before_fit(self) -> None:
         """What must be known, or made, before the first step."""
@@ -281,7 +283,7 @@ def _quiet_lightning() -> None:
 
 
 def run_lightning(arguments: list[str]) -> int:
-    """`[fit|validate|test, ...]` through Lightning's CLI; returns the exit status."""
+    """`[fit|validate|test|predict, ...]` through Lightning's CLI; returns the exit status."""
     _quiet_lightning()
     previous = sys.argv
     # Lightning's CLI reads the process's own words; `trainer demo` calls it from inside another verb. The

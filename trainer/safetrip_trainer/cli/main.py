@@ -26,6 +26,7 @@ _VERBS: dict[str, str] = {
     "fit": "train the student or the teacher (Lightning's CLI)",
     "validate": "validate a checkpoint (Lightning's CLI)",
     "test": "test a checkpoint (Lightning's CLI)",
+    "predict": "labels and depth of the validation samples as files (Lightning's CLI)",
     "model-size": "multiply-adds and parameters by width, decoder and input size",
     "replay": "compute a step again whose loss was no number",
     "pseudo-label": "let the teacher label the samples that have depth only",
@@ -39,7 +40,7 @@ _VERBS: dict[str, str] = {
     "fix-checkpoint": "foreign key names to ours",
     "demo": "the whole chain on generated scenes",
 }
-_LIGHTNING = ("fit", "validate", "test")
+_LIGHTNING = ("fit", "validate", "test", "predict")
 _EPILOG = """\
 The chain, from data to robot:
   trainer synth data/toy                           (or your own SafeTrip-Q tree)

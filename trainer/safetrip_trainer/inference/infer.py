@@ -20,6 +20,7 @@ from safetrip_trainer.classes import class_infos
 from safetrip_trainer.data.files import write_atomic
 from safetrip_trainer.data.images import encode_png
 from safetrip_trainer.errors import TrainerError
+from safetrip_trainer.inference.files import write_planes
 from safetrip_trainer.inference.predictor import Predictor
 
 __all__ = ["infer"]
@@ -115,6 +116,5 @@ def _retrieve(frames: FrameSource) -> np.ndarray:
 
 
 def _write_image(out: Path, name: str, drawn: np.ndarray, prediction: Prediction) -> None:
-    millimetres = np.clip(prediction.depth * 1000, 0, 65535).astype(np.uint16)
-    for kind, image in (("overlay", drawn), ("labels", prediction.labels), ("depth", millimetres)):
-        write_atomic(out / f"{name}_{kind}.png", encode_png(image))
+    write_atomic(out / f"{name}_overlay.png", encode_png(drawn))
+    write_planes(out, name, prediction.labels, prediction.depth)

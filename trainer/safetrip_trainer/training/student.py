@@ -30,7 +30,7 @@ from safetrip_trainer.model.load import load_segmenter
 from safetrip_trainer.model.preprocess import resize
 from safetrip_trainer.quantize.net import QuantizedNet
 from safetrip_trainer.training.options import DepthOptions, DistillOptions, SegmentationOptions
-from safetrip_trainer.training.task import Task
+from safetrip_trainer.training.task import Planes, Task
 
 __all__ = ["HydraTask"]
 
@@ -170,12 +170,20 @@ class HydraTask(Task):
             total = total + self.distill.weight * parts["distillation"]
         return {"total": total, **parts}
 
-    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+    def _planes(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         output: HydraOutput = self(batch["image"])
         size = batch["labels"].shape[-2:]
-        self.segmentation_metrics.update(self.labels_of(output.logits, size), batch["labels"])
-        depth = resize(output.depth.float(), size)
-        self.depth_metrics.update(depth.squeeze(1) * MAX_DEPTH, batch["depth"])
+        depth = resize(output.depth.float(), size).squeeze(1) * MAX_DEPTH
+        return self.labels_of(output.logits, size), depth
+
+    def predict_step(self, batch: dict[str, Any], batch_index: int) -> Planes:
+        """A batch's labels and depth in metres."""
+        return Planes(*self._planes(batch))
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        labels, depth = self._planes(batch)
+        self.segmentation_metrics.update(labels, batch["labels"])
+        self.depth_metrics.update(depth, batch["depth"])
 
     def on_validation_epoch_end(self) -> None:
         segmentation, depth = self.log_segmentation(), self.depth_metrics.compute()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -16,7 +16,14 @@ from safetrip_trainer.training.provenance import provenance
 from safetrip_trainer.training.random_state import random_state, set_random_state
 from safetrip_trainer.training.schedule import warmup_cosine
 
-__all__ = ["Task"]
+__all__ = ["Planes", "Task"]
+
+
+class Planes(NamedTuple):
+    """A batch's predictions: (N, h, w) int64 class ids, and float32 metres of a net that says depth."""
+
+    labels: Tensor
+    depth: Tensor | None
 
 
 class Task(L.LightningModule):
@@ -84,6 +91,10 @@ class Task(L.LightningModule):
     def labels_of(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """(N, classes, h/4, w/4) logits to (N, H, W) class ids, as the deploy graph does."""
         return resize(logits.float(), size).argmax(dim=1)
+
+    def predict_step(self, batch: dict[str, Any], batch_index: int) -> Planes:
+        """A batch's labels and depth at the size of its images."""
+        raise NotImplementedError
 
     def log_segmentation(self) -> dict[str, Any]:
         """Logs the epoch's segmentation figures and starts the next epoch's."""

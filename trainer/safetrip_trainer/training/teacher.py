@@ -10,7 +10,7 @@ from torch import Tensor
 from safetrip_trainer.classes import NUM_CLASSES
 from safetrip_trainer.losses import WeightedCrossEntropy
 from safetrip_trainer.model.teacher import SegformerTeacher
-from safetrip_trainer.training.task import Task
+from safetrip_trainer.training.task import Planes, Task
 
 __all__ = ["TeacherTask"]
 
@@ -52,6 +52,10 @@ class TeacherTask(Task):
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         labels = self.labels_of(self(batch["image"]), batch["labels"].shape[-2:])
         self.segmentation_metrics.update(labels, batch["labels"])
+
+    def predict_step(self, batch: dict[str, Any], batch_index: int) -> Planes:
+        """A batch's labels; a teacher says no depth."""
+        return Planes(self.labels_of(self(batch["image"]), batch["labels"].shape[-2:]), None)
 
     def on_validation_epoch_end(self) -> None:
         self.log("val/score", self.log_segmentation()["miou"] or 0.0)
