@@ -133,8 +133,15 @@ class PreparedIndex:
 
     @property
     def has_tree(self) -> bool:
-        """Whether the tree's files can be read here."""
-        return bool(self.samples) and (self.root / self.samples[0].image).exists()
+        """Whether full-size images and the masks drawn of them can be read here.
+
+        A cache of its own, at a URL say, has no masks, even where the tree happens to be on this machine.
+        """
+        if not self.samples:
+            return False
+        mask = next((sample.mask for sample in self.samples if sample.mask), None)
+        has_masks = mask is None or (self.prepared / mask).exists()
+        return has_masks and (self.root / self.samples[0].image).exists()
 
     @cached_property
     def _by_split(self) -> dict[str, list[Sample]]:
