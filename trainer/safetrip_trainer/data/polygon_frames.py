@@ -101,7 +101,7 @@ def _frame(unit: Unit, path: str, annotated: AnnotatedImage) -> Frame:
     pixels = count_pixels(mask)
     if not pixels:
         raise DatasetError("its polygons cover no pixel of the image")
-    digest = content_digest(info.identity, *_described(annotated))
+    digest = content_digest(info.identity, b"".join(_described(annotated)))
     stem = path.rsplit(".", 1)[0]
     # Named by content: the masks of the index that stands stay as they are until the new index replaces it.
     target = f"masks/{stem}.{digest[:12]}.png"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import cv2
 import numpy as np
 
 from safetrip_trainer.classes import NUM_CLASSES
@@ -16,12 +15,11 @@ _ENET_C = 1.02
 
 def count_pixels(mask: np.ndarray) -> dict[int, int]:
     """Class id -> pixels, of the classes that occur in an (H, W) uint8 mask; 255 is not counted."""
-    # OpenCV counts a byte image four times as fast; its float32 counts are exact up to 2^24.
-    if mask.size < 1 << 24:
-        counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()[:NUM_CLASSES]
-    else:
-        counts = np.bincount(mask.ravel(), minlength=256)[:NUM_CLASSES]
-    return {int(index): int(counts[index]) for index in np.flatnonzero(counts)}
+    # By runs: polygons leave some thousand of them where a mask has millions of pixels.
+    flat = mask.reshape(-1)
+    starts = np.append(0, np.flatnonzero(flat[1:] != flat[:-1]) + 1)
+    counts = np.bincount(flat[starts], weights=np.diff(starts, append=flat.size), minlength=NUM_CLASSES)
+    return {int(index): int(counts[index]) for index in np.flatnonzero(counts[:NUM_CLASSES])}
 
 
 def total_pixels(counts: Iterable[Mapping[int, int]]) -> np.ndarray:
