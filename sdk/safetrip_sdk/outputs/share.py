@@ -9,7 +9,7 @@ from pathlib import Path
 
 __all__ = ["DEFAULT_SHARE", "RESERVE", "ProcessorShare", "idle_seconds", "seconds_of"]
 
-DEFAULT_SHARE = 0.04
+DEFAULT_SHARE = 0.03
 """Of one core's time. With what outputs cost besides (frames to copy, caches, memory) that stays under the
 5 % which the loop may lose."""
 
