@@ -92,10 +92,6 @@ class Task(L.LightningModule):
         """(N, classes, h/4, w/4) logits to (N, H, W) class ids, as the deploy graph does."""
         return resize(logits.float(), size).argmax(dim=1)
 
-    def predict_step(self, batch: dict[str, Any], batch_index: int) -> Planes:
-        """A batch's labels and depth at the size of its images."""
-        raise NotImplementedError
-
     def log_segmentation(self) -> dict[str, Any]:
         """Logs the epoch's segmentation figures and starts the next epoch's."""
         summary = self.segmentation_metrics.summary()
