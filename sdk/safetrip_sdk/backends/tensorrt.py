@@ -125,15 +125,17 @@ class Library:
 
             def log(self, level: Any, message: str) -> None:
                 number = levels.get(level, logging.INFO)
+                text = str(message).strip()
+                # An exception needs the reason even where it was logged before.
+                if number >= logging.WARNING and text not in lines:
+                    lines.append(text)
                 if number == logging.WARNING:
                     # RTX says some things once per layer: hundreds of the same line.
-                    if message in warned:
+                    if text in warned:
                         return
-                    warned.add(message)
+                    warned.add(text)
                 # The library's chatter is worth INFO in nobody's log: one step down, errors excepted.
                 log.log(number if number >= logging.WARNING else logging.DEBUG, "%s: %s", name, message)
-                if number >= logging.WARNING:
-                    lines.append(str(message).strip())
 
         return Logger()
 
