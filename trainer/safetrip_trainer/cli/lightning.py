@@ -114,10 +114,10 @@ class SafetripCLI(LightningCLI):
             # They print, and leave what the run has written: its settings and its curve are not theirs.
             self.save_config_callback = None
         self.run_folder = folder
-        logging_on = self.subcommand == "fit" and config.get("logger") in (None, True)
-        if self.subcommand != "fit" and config.get("logger") in (None, True):
+        own_loggers = config.get("logger") in (None, True)
+        if own_loggers and self.subcommand != "fit":
             kwargs["logger"] = False
-        if logging_on:
+        elif own_loggers:
             kwargs["logger"] = build_loggers(
                 folder, self._get(self.config, "wandb", "off"), self._get(self.config, "project", "safetrip")
             )
@@ -128,7 +128,7 @@ class SafetripCLI(LightningCLI):
                 callbacks.append(EpochLines())
             if not config.get("fast_dev_run"):
                 callbacks += self._recorders(folder)
-                callbacks += [LearningRateMonitor(logging_interval="epoch")] if logging_on else []
+                callbacks += [LearningRateMonitor(logging_interval="epoch")] if own_loggers else []
             if self._get(self.config, "ema"):
                 # Last: what the others see at a validation's end is still the average.
                 callbacks.append(WarmEMA(self._get(self.config, "ema")))

@@ -25,6 +25,4 @@ def write_planes(out: Path, name: str, labels: np.ndarray, depth: np.ndarray | N
     if depth is not None:
         planes["depth"] = np.clip(depth * 1000, 0, 65535).astype(np.uint16)
     for kind, plane in planes.items():
-        path = out / f"{name}_{kind}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, encode_png(plane))
+        write_atomic(out / f"{name}_{kind}.png", encode_png(plane))

@@ -10,7 +10,7 @@ import lightning as L
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from safetrip_trainer.inference.files import write_planes
-from safetrip_trainer.training.task import Planes
+from safetrip_trainer.training.task import Predicted
 
 __all__ = ["PredictionFiles"]
 
@@ -30,7 +30,7 @@ class PredictionFiles(BasePredictionWriter):
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
-        prediction: Planes,
+        prediction: Predicted,
         batch_indices: Sequence[int] | None,
         batch: Any,
         batch_idx: int,

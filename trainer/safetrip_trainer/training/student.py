@@ -30,7 +30,7 @@ from safetrip_trainer.model.load import load_segmenter
 from safetrip_trainer.model.preprocess import resize
 from safetrip_trainer.quantize.net import QuantizedNet
 from safetrip_trainer.training.options import DepthOptions, DistillOptions, SegmentationOptions
-from safetrip_trainer.training.task import Planes, Task
+from safetrip_trainer.training.task import Predicted, Task
 
 __all__ = ["HydraTask"]
 
@@ -176,9 +176,9 @@ class HydraTask(Task):
         depth = resize(output.depth.float(), size).squeeze(1) * MAX_DEPTH
         return self.labels_of(output.logits, size), depth
 
-    def predict_step(self, batch: dict[str, Any], batch_index: int) -> Planes:
+    def predict_step(self, batch: dict[str, Any], batch_index: int) -> Predicted:
         """A batch's labels and depth in metres."""
-        return Planes(*self._planes(batch))
+        return Predicted(*self._planes(batch))
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         labels, depth = self._planes(batch)

@@ -16,10 +16,10 @@ from safetrip_trainer.training.provenance import provenance
 from safetrip_trainer.training.random_state import random_state, set_random_state
 from safetrip_trainer.training.schedule import warmup_cosine
 
-__all__ = ["Planes", "Task"]
+__all__ = ["Predicted", "Task"]
 
 
-class Planes(NamedTuple):
+class Predicted(NamedTuple):
     """A batch's predictions: (N, h, w) int64 class ids, and float32 metres of a net that says depth."""
 
     labels: Tensor

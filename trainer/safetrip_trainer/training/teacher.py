@@ -10,7 +10,7 @@ from torch import Tensor
 from safetrip_trainer.classes import NUM_CLASSES
 from safetrip_trainer.losses import WeightedCrossEntropy
 from safetrip_trainer.model.teacher import SegformerTeacher
-from safetrip_trainer.training.task import Planes, Task
+from safetrip_trainer.training.task import Predicted, Task
 
 __all__ = ["TeacherTask"]
 
@@ -50,12 +50,11 @@ class TeacherTask(Task):
         return {"total": self.segmentation_loss(logits, batch["labels"], batch.get("confidence")).value}
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        labels = self.labels_of(self(batch["image"]), batch["labels"].shape[-2:])
-        self.segmentation_metrics.update(labels, batch["labels"])
+        self.segmentation_metrics.update(self.predict_step(batch, batch_index).labels, batch["labels"])
 
-    def predict_step(self, batch: dict[str, Any], batch_index: int) -> Planes:
+    def predict_step(self, batch: dict[str, Any], batch_index: int) -> Predicted:
         """A batch's labels; a teacher says no depth."""
-        return Planes(self.labels_of(self(batch["image"]), batch["labels"].shape[-2:]), None)
+        return Predicted(self.labels_of(self(batch["image"]), batch["labels"].shape[-2:]), None)
 
     def on_validation_epoch_end(self) -> None:
         self.log("val/score", self.log_segmentation()["miou"] or 0.0)
