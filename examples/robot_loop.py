@@ -13,6 +13,7 @@ import argparse
 import math
 import sys
 import time
+from collections.abc import Iterable
 
 from safetrip_sdk import (
     CameraIntrinsics,
@@ -91,10 +92,10 @@ def intrinsics(source: FrameSource, fov: float) -> CameraIntrinsics:
     return source.intrinsics or CameraIntrinsics.from_fov(fov, width, height)
 
 
-def drive(runtime: Runtime, source: FrameSource, guard: Guard, camera: CameraIntrinsics, frames: int) -> int:
-    """Drive until the source ends, or for some frames (0: all); the number of times it stopped."""
+def drive(predictions: Iterable[Prediction], guard: Guard, camera: CameraIntrinsics, frames: int = 0) -> int:
+    """Drive until there are no more, or for some frames (0: all); the number of times it stopped."""
     wheels, stops = Wheels(), 0
-    for number, prediction in enumerate(runtime.stream(source, "latest"), 1):
+    for number, prediction in enumerate(predictions, 1):
         age = (time.monotonic_ns() - prediction.captured_at) / 1e9
         verdict, why = guard.decide(prediction, camera)
         if age > 0.5:
@@ -126,7 +127,8 @@ def main() -> int:
             open_source(args.source) as source,
             Runtime(args.bundle, frame_size=source.frame_size) as runtime,
         ):
-            stops = drive(runtime, source, Guard(args.stop), intrinsics(source, args.fov), args.frames)
+            newest = runtime.stream(source, "latest")  # what waits while the robot thinks is dropped
+            stops = drive(newest, Guard(args.stop), intrinsics(source, args.fov), args.frames)
             print(f"stopped {stops} times; {runtime.stats().frames} frames")
     except SafetripError as error:
         print(error, file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -12,11 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from safetrip_sdk import ClassTable, Prediction, Runtime, Timing, open_source
-from safetrip_sdk.backends.base import ModelSpec, Outputs, TensorSpec
+from safetrip_sdk import CameraIntrinsics, ClassTable, Prediction, Timing, open_source
 from safetrip_sdk.sources.scene import SCENE_CLASSES
 from safetrip_sdk.sources.synthetic import SyntheticSource
-from tests.sdk.scripted import ScriptedBackend, ScriptedSlot
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NET = (128, 160)
@@ -64,30 +63,11 @@ def test_robot_loop_runs(tiny_bundle: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-class TruthBackend(ScriptedBackend):
-    """A perfect model: it says what the generated street says of the frame grabbed last."""
-
-    def __init__(self, source: SyntheticSource, frame_size: tuple[int, int]) -> None:
-        super().__init__()
-        self.source = source
-        net = (1, *NET)
-        self.spec = ModelSpec(
-            TensorSpec("frame", (1, *frame_size, 3), np.dtype(np.uint8)),
-            TensorSpec("labels", net, np.dtype(np.uint8)),
-            TensorSpec("depth", net, np.dtype(np.float32)),
-            None,
-        )
-
-    def make_slot(self) -> ScriptedSlot:
-        slot = TruthSlot(self)
-        slot.frame = slot.used = np.zeros(self.spec.frame.shape[1:], np.uint8)
-        return slot
-
-
-class TruthSlot(ScriptedSlot):
-    def read(self) -> Outputs:
-        assert isinstance(self.backend, TruthBackend)
-        return Outputs(*self.backend.source.truth(NET), None)
+def seen(source: SyntheticSource) -> Iterator[Prediction]:
+    """What a perfect model says of every frame of the generated street."""
+    while (grabbed := source.grab()) is not None:
+        labels, depth = source.truth(NET)
+        yield Prediction(labels, depth, None, SCENE_CLASSES, 0, grabbed, Timing(0, 0, 0, 0, 0))
 
 
 def test_the_robot_stops_for_what_stands_in_its_way(
@@ -99,10 +79,7 @@ def test_the_robot_stops_for_what_stands_in_its_way(
     source = open_source("synthetic://320x256?fps=0&frames=900")
     assert isinstance(source, SyntheticSource)
     assert source.intrinsics is not None
-    assert source.frame_size is not None
-    size = source.frame_size
-    with Runtime.over(lambda _: TruthBackend(source, size), SCENE_CLASSES) as runtime:
-        stops = example.drive(runtime, source, example.Guard(2.5), source.intrinsics, 0)
+    stops = example.drive(seen(source), example.Guard(2.5), source.intrinsics)
     said = capsys.readouterr().out
     assert stops >= 1
     assert "stop: bollard at " in said
@@ -120,8 +97,6 @@ def guarded(example: ModuleType, distances: list[float]) -> list[bool | None]:
         labels[40:100, 70:90] = table.index("person")
         depth: NDArray[np.float32] = np.full(NET, metres, np.float32)
         prediction = Prediction(labels, depth, None, table, 0, 0, Timing(0, 0, 0, 0, 0))
-        from safetrip_sdk import CameraIntrinsics
-
         verdicts.append(guard.decide(prediction, CameraIntrinsics.from_fov(70, 640, 480))[0])
     return verdicts
 
