@@ -27,12 +27,13 @@ def sibling(path: Path, suffix: str) -> Path:
 
 
 @contextmanager
-def open_atomic(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+def open_atomic(path: str | os.PathLike[str], mode: str = "wb", sync: bool = True) -> Iterator[IO[Any]]:
     """Open a temporary file that becomes `path` when the block ends without an exception.
 
     Args:
         path: the file to make or replace; its folder must exist.
         mode: `"wb"` or `"w"` (UTF-8).
+        sync: False: whole or absent if the program dies, but not after a power cut.
 
     Raises:
         OSError: as from `open`; `path` is then what it was.
@@ -46,13 +47,15 @@ def open_atomic(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[A
         # "x" instead of "w": a fresh file, made with the caller's umask.
         with open(temporary, mode.replace("w", "x"), encoding=encoding) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    fsync_dir(target.parent)
+    if sync:
+        fsync_dir(target.parent)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:

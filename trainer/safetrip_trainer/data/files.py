@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +14,16 @@ from safetrip_trainer.errors import DatasetError
 __all__ = ["read_bytes", "read_json", "write_atomic", "write_json"]
 
 
-def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
-    """Replace `path` by `data` in one step, making its folder where it lacks one.
+def write_atomic(path: Path, data: bytes | Sequence[bytes], sync: bool = True) -> None:
+    """Replace `path` by `data` (its parts in order) in one step, making its folder where it lacks one.
 
     `sync=False` leaves out the fsync: for files that are checked again before they are used, where one fsync
     per image would dominate the run. Raises DatasetError naming the path (disk full, no permission).
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if sync:
-            atomic.write_bytes(path, data)
-            return
-        temporary = atomic.sibling(path, ".tmp")
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with atomic.open_atomic(path, sync=sync) as file:
+            file.writelines((data,) if isinstance(data, bytes) else data)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be written: {error.strerror or error}{_advice(error)}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import fsspec
@@ -83,15 +84,17 @@ class Store:
         except OSError:
             return False
 
-    def write(self, name: str, data: bytes, sync: bool = False) -> None:
-        """Put a whole file, atomically; DatasetError where the disk is full or the store refuses."""
+    def write(self, name: str, data: bytes | Sequence[bytes], sync: bool = False) -> None:
+        """Put a whole file (its parts in order), atomically; DatasetError where the disk is full or the store
+        refuses.
+        """
         if not self.remote:
             write_atomic(self.folder / name, data, sync)
             return
         try:
             filesystem, root = self._open()
             filesystem.makedirs(f"{root}/{name}".rsplit("/", 1)[0], exist_ok=True)
-            filesystem.pipe_file(f"{root}/{name}", data)
+            filesystem.pipe_file(f"{root}/{name}", data if isinstance(data, bytes) else b"".join(data))
         except Exception as error:
             raise DatasetError(f"{self.place}/{name}: cannot be written: {error}") from error
 
