@@ -101,6 +101,8 @@ def test_damaged_image_is_named(folder: Path, damage: str) -> None:
     assert source.read_into(out) is not None
     with pytest.raises(SourceError, match=r"1\.png: damaged"):
         source.read_into(out)
+    assert source.read_into(out) is not None
+    assert source.origin.endswith("2.png")
 
 
 def test_image_of_another_size_comes_again(folder: Path) -> None:

@@ -38,7 +38,7 @@ class ImageSource(FrameSource):
         name: for messages.
 
     Raises:
-        SourceError: no files, or the first cannot be read.
+        SourceError: no files, or none that can be read.
     """
 
     def __init__(self, paths: Sequence[Path], name: str) -> None:
@@ -47,17 +47,22 @@ class ImageSource(FrameSource):
         self.name = name
         self.paths = list(paths)
         self._next = 0
-        self._image = read_image(self.paths[0])
+        self._held, self._image = _first_readable(self.paths)
         self.frame_size = self._image.shape[:2]
 
     def grab(self) -> int | None:
-        """Decode the next file."""
+        """Decode the next file.
+
+        Raises:
+            SourceError: it cannot be read; the next call goes on with the file behind it.
+        """
         if self._next >= len(self.paths):
             return None
         path = self.paths[self._next]
-        if self._next > 0:
-            self._image = read_image(path)
         self._next += 1
+        if path != self._held:
+            self._image = read_image(path)
+            self._held = path
         self.origin = str(path)
         return time.monotonic_ns()
 
@@ -73,3 +78,14 @@ class ImageSource(FrameSource):
             self._next -= 1
             raise other_size(self.origin, self._image.shape, out.shape)
         np.copyto(out, self._image)
+
+
+def _first_readable(paths: Sequence[Path]) -> tuple[Path, NDArray[np.uint8]]:
+    """A damaged file is an error when its turn comes; where every one is, the first says why."""
+    errors = []
+    for path in paths:
+        try:
+            return path, read_image(path)
+        except SourceError as error:
+            errors.append(error)
+    raise errors[0]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from safetrip_sdk.classes import ClassTable
+from safetrip_sdk.errors import SourceError
 from safetrip_sdk.prediction import Prediction, Timing
 from safetrip_trainer.classes import class_infos
 from safetrip_trainer.errors import TrainerError
@@ -81,6 +82,25 @@ def test_every_image_is_predicted_once_whatever_its_size_and_kind(tmp_path: Path
         assert (depth == 30_000).all(), f"{stem}: 120 / 4 m in millimetres"
 
 
+def test_damaged_images_are_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "photos"
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        write_image(folder / name, np.full((24, 32, 3), 120, np.uint8))
+    for name in ("a.png", "c.png"):  # the first one too, whose size would have been everyone's
+        (folder / name).write_bytes((folder / name).read_bytes()[:40])
+    with caplog.at_level(logging.WARNING):
+        assert infer(Brightness(), str(folder), tmp_path / "out") == 2
+    labels = sorted(path.name for path in (tmp_path / "out").glob("*_labels.png"))
+    assert labels == ["b_labels.png", "d_labels.png"]
+    for name in ("a.png", "c.png"):
+        assert len([line for line in caplog.messages if str(folder / name) in line]) == 1
+    assert "2 of the 4 frames it announces" in caplog.text
+    for path in folder.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(SourceError, match=r"a\.png"):
+        infer(Brightness(), str(folder), tmp_path / "nothing")
+
+
 def test_a_video_that_ends_before_its_time_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -96,7 +116,7 @@ def test_a_video_that_ends_before_its_time_is_reported(
         assert not caplog.messages
         count = infer(Brightness(), str(tmp_path / "hurt.mp4"), tmp_path / "out")
     assert 0 < count < 30
-    assert f"ended after {count} of the 30 frames" in caplog.text
+    assert f"{count} of the 30 frames it announces" in caplog.text
 
 
 def test_a_video_that_fails_leaves_the_earlier_one(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from safetrip_sdk.errors import FrameSizeError
+from safetrip_sdk.errors import FrameSizeError, SourceError
 from safetrip_sdk.overlay import Overlay
 from safetrip_sdk.prediction import Prediction
 from safetrip_sdk.sources import FrameSource, open_source
@@ -35,7 +36,7 @@ def infer(predictor: Predictor, source: str, out: Path) -> int:
 
     An image gets `NAME_overlay.png`, `NAME_labels.png` (class ids) and `NAME_depth.png` (16-bit, millimetres,
     65,535 where farther); a video gets one annotated `NAME_overlay.mp4`. Of several images of one name the
-    later ones get `-2`, `-3`, ... added.
+    later ones get `-2`, `-3`, ... added; one that cannot be read is named in the log and left out.
 
     Args:
         predictor: of `open_predictor`.
@@ -46,7 +47,7 @@ def infer(predictor: Predictor, source: str, out: Path) -> int:
         The number of frames.
 
     Raises:
-        SourceError: the source cannot be opened.
+        SourceError: the source cannot be opened, or is lost on the way.
         TrainerError: the source is a camera, which has no end.
     """
     overlay, count = Overlay(class_infos()), 0
@@ -61,8 +62,7 @@ def infer(predictor: Predictor, source: str, out: Path) -> int:
             stack.callback(video.abandon)  # of no effect on one that is complete
         total = _total(frames)
         progress = stack.enter_context(tqdm(desc="infer", unit="frame", total=total))
-        while frames.grab() is not None:
-            frame = _retrieve(frames)
+        for frame in _frames(frames):
             prediction = predictor(frame)
             if video is not None:
                 video.write(overlay.draw(frame, prediction))
@@ -74,7 +74,7 @@ def infer(predictor: Predictor, source: str, out: Path) -> int:
         if video is not None:
             video.close()
     if total is not None and count < total:
-        logger.warning("%s: ended after %d of the %d frames it announces: damaged?", source, count, total)
+        logger.warning("%s: %d of the %d frames it announces; the rest is damaged", source, count, total)
     return count
 
 
@@ -99,6 +99,20 @@ class _Names:
             name = f"{stem}-{number}"
         self._used.add(name)
         return name
+
+
+def _frames(frames: FrameSource) -> Iterator[np.ndarray]:
+    """(H, W, 3) uint8 BGR each; an image file that cannot be read is named and left out."""
+    while True:
+        try:
+            if frames.grab() is None:
+                return
+        except SourceError as error:
+            if not isinstance(frames, ImageSource):
+                raise
+            logger.warning("%s; left out", error)
+            continue
+        yield _retrieve(frames)
 
 
 def _retrieve(frames: FrameSource) -> np.ndarray:
