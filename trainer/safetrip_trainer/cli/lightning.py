@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from safetrip_calibration.calibrate import DEFAULT_METHOD
 from safetrip_sdk.errors import SafetripError
+from safetrip_trainer.cli.lightning_help import EXAMPLES, ExamplesFormatter
 from safetrip_trainer.cli.progress import bar
 from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.errors import CheckpointError, TrainerError
@@ -297,7 +298,11 @@ def run_lightning(arguments: list[str]) -> int:
             auto_configure_optimizers=False,
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": "trainer"},
+            parser_kwargs={
+                "prog": "trainer",
+                "formatter_class": ExamplesFormatter,  # the verbs' parsers take it over
+                **{verb: {"epilog": text} for verb, text in EXAMPLES.items()},
+            },
         )
     except MisconfigurationException as error:
         raise TrainerError(" ".join(str(error).split())) from error

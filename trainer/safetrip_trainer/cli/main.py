@@ -10,9 +10,12 @@ import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from types import ModuleType
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType, ModuleType
 
 from safetrip_sdk import __version__
 from safetrip_sdk.errors import SafetripError
@@ -76,7 +79,27 @@ def _run_verb(verb: str, arguments: list[str]) -> int:
 
         return run_lightning([verb, *arguments])
     parser, module = make_parser(verb)
-    return int(module.run(parser.parse_args(arguments)) or 0)
+    with _cleaning_up_when_terminated():
+        return int(module.run(parser.parse_args(arguments)) or 0)
+
+
+@contextmanager
+def _cleaning_up_when_terminated() -> Iterator[None]:
+    """SIGTERM (a scheduler's) becomes an exit with 143 that clears up as Ctrl-C does: temporary files go, and
+    so do processes of our own. Lightning has its own way for its verbs.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def make_parser(verb: str) -> tuple[argparse.ArgumentParser, ModuleType]:
@@ -126,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `trainer`; the process's own by default.
 
     Returns:
-        The exit status: 0 done, 1 a gate failed, 2 bad input, 130 interrupted.
+        The exit status: 0 done, 1 a gate failed, 2 bad input, 130 interrupted, 143 terminated.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     # Only the first word is parsed here; the verb's own parser takes the rest.
