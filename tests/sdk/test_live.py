@@ -224,7 +224,7 @@ def test_a_driver_that_hangs_is_left_behind_and_let_go_later() -> None:
         made.append(FakeCapture())
         return made[-1]
 
-    with LiveSource("camera", opener, stall_after=0.2, give_up_after=10) as source:
+    with LiveSource("camera", opener, stall_after=0.6, give_up_after=20) as source:
         read(source, (4, 6))
         made[0].hang.set()
         for _ in range(5):
@@ -257,15 +257,15 @@ def test_frames_that_cannot_be_decoded_are_passed_over() -> None:
 
 def test_who_takes_his_time_is_not_told_that_the_camera_hangs() -> None:
     capture = FakeCapture()
-    with LiveSource("camera", lambda: capture, stall_after=0.1, give_up_after=0.2) as source:
+    with LiveSource("camera", lambda: capture, stall_after=0.5, give_up_after=0.6) as source:
         out = np.zeros((4, 6, 3), np.uint8)
         for _ in range(2):
             source.grab()
-            time.sleep(0.3)
+            time.sleep(0.7)
             source.retrieve(out)
             source.grab()
-            time.sleep(0.3)  # and never retrieved
-        time.sleep(0.3)
+            time.sleep(0.7)  # and never retrieved
+        time.sleep(0.7)
         source.grab()
         assert source.stats().stalls == 0
 

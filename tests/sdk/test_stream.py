@@ -103,7 +103,7 @@ def test_error_policy() -> None:
         assert runtime.usable
         backend.seconds = 0.0
         runtime.reopen()  # waits for the two frames that still run
-        assert len(list(runtime.stream(Camera(5, 0.02), "error"))) == 5
+        assert len(list(runtime.stream(Camera(5, 0.1), "error"))) == 5
 
 
 def test_memory_is_bounded_when_nobody_takes_results() -> None:

@@ -89,14 +89,13 @@ def test_an_output_that_must_not_drop_gets_everything() -> None:
 def test_a_rate_leaves_frames_out_without_counting_them() -> None:
     slow = Slow()
     with ThreadedOutput(slow, drop=True, max_rate=20.0) as output:
-        end = time.monotonic() + 0.5
-        number = 0
-        while time.monotonic() < end:
+        started = time.monotonic()
+        while (taken := time.monotonic() - started) < 0.5 or len(slow.seen) < 3:
+            assert taken < 60
             picture = output.wants_picture()
             output.put(shot(0) if picture else shot(0)._replace(frame=None))
-            number += 1
             time.sleep(0.002)
-    assert 3 <= len(slow.seen) <= 12
+    assert len(slow.seen) <= 20 * taken + 2
     assert output.dropped == 0
 
 
@@ -166,9 +165,10 @@ def test_idle_cores_widen_a_share_and_busy_ones_narrow_it() -> None:
 
 
 def test_idle_cores_are_seen() -> None:
-    before = idle_seconds()
+    started, before = time.monotonic(), idle_seconds()
     time.sleep(0.3)
-    assert 0 <= idle_seconds() - before <= 0.35 * len(os.sched_getaffinity(0))
+    idle = idle_seconds() - before
+    assert 0 <= idle <= (time.monotonic() - started + 0.05) * len(os.sched_getaffinity(0))
 
 
 def test_helping_threads_count() -> None:
