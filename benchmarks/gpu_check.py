@@ -3,19 +3,23 @@
     python benchmarks/gpu_check.py --json gpu_check.json [--bundle X.bundle]
 
 Needs numpy and cuda-python (with NVRTC); the project need not be installed. Each check says ok, FAILED or
-skipped with a reason. TensorRT and TensorRT for RTX are tried with the bundle given, and what they answer is
-recorded; everything else runs on a kernel compiled here, behind the same protocol.
+skipped with a reason. TensorRT and TensorRT for RTX are tried with the bundle given, each of its precisions
+by itself, and what they answer is recorded; everything else runs on a kernel compiled here, behind the same
+protocol. Each check runs in a process of its own with a time limit, and the JSON is written after each: one
+that crashes, hangs or breaks the GPU's context takes none of the others along.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import gc
 import json
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 import tracemalloc
@@ -31,17 +35,20 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from gpu_kernel import KernelProgram, expected  # noqa: E402
-from gpu_peers import engine_checks  # noqa: E402
-from safetrip_sdk import Runtime  # noqa: E402
+from gpu_peers import PEERS, check_engine, check_peer, speedups  # noqa: E402
+from safetrip_sdk import Bundle, Runtime  # noqa: E402
+from safetrip_sdk.backends import GPU_BACKENDS  # noqa: E402
 from safetrip_sdk.backends.base import BackendOptions  # noqa: E402
 from safetrip_sdk.backends.cuda_slot import CudaBackend  # noqa: E402
 from safetrip_sdk.cuda import Cuda  # noqa: E402
 from safetrip_sdk.device import describe_device  # noqa: E402
-from safetrip_sdk.errors import CudaError, ResultTimeoutError, SafetripError  # noqa: E402
+from safetrip_sdk.errors import CudaError, ResultTimeoutError  # noqa: E402
 
 FRAME_SIZE = (1080, 1920)
 NET_SIZE = (512, 512)
 CLASSES = ("blue", "green", "red")
+KERNEL_LIMIT_S = 120.0
+ENGINE_LIMIT_S = 900.0
 
 Figures = dict[str, Any]
 
@@ -55,15 +62,16 @@ def kernel_runtime(
     wait: str = "block",
     slots: int = 2,
     graphs: bool = True,
-    mapped: bool = False,
+    mapped: bool | None = None,
     hang_after: float = 10.0,
     **kernel: Any,
 ) -> Runtime:
-    """A runtime over the kernel; `mapped` treats this GPU as an integrated one."""
+    """A runtime over the kernel; `mapped` treats this GPU as an integrated one, or as a discrete one."""
 
     def opener(frame_size: tuple[int, int]) -> CudaBackend:
         cuda = Cuda()
-        cuda.integrated = cuda.integrated or mapped
+        if mapped is not None:
+            cuda.integrated = mapped
         program = KernelProgram(cuda.compute_capability, frame_size, NET_SIZE, **kernel)
         return CudaBackend(cuda, program, BackendOptions(frame_size, wait=wait), graphs)
 
@@ -196,16 +204,25 @@ def check_events() -> Figures:
 
 
 def check_mapped() -> Figures:
-    """Mapped pinned memory: no copies on the stream; which way of reading the outputs was chosen."""
+    """Mapped pinned memory: no copies on the stream; which way of reading the outputs was chosen.
+
+    `mapped_us` against `copied_us` says whether an integrated GPU gains by it: its own reads of pinned memory
+    may be uncached.
+    """
     with kernel_runtime(mapped=True) as runtime:
         slot = runtime._pipeline.pool.slots[0]
         every_door(runtime)
         chosen = "cudaMemcpy" if slot._copy_reads else "in place"
-        return {
-            "chosen": chosen,
-            "in_place_us": median_us(slot._read_direct, 50),
-            "copied_us": median_us(slot._read_copied, 50),
-        }
+        figures: Figures = {"chosen": chosen, "read_in_place_us": median_us(slot._read_direct, 50)}
+        try:
+            figures["read_copied_us"] = median_us(slot._read_copied, 50)
+        except CudaError as error:
+            figures["read_copied_us"] = str(error)
+    picture = frames(1)[0]
+    for name, mapped in (("mapped_us", True), ("copied_us", False)):
+        with kernel_runtime(mapped=mapped) as runtime:
+            figures[name] = median_us(lambda runtime=runtime: runtime(picture), 100)
+    return figures
 
 
 def check_overlap() -> Figures:
@@ -256,8 +273,8 @@ def check_watchdog() -> Figures:
     return seen
 
 
-def crash_and_recover() -> None:
-    """In a process of its own: an illegal address, a sticky error, a device reset by reopen()."""
+def check_sticky() -> Figures:
+    """An illegal address, a sticky error, a device reset by reopen()."""
     runtime = kernel_runtime()
     picture = frames(1)[0]
     assert_equal(runtime(picture), picture)
@@ -277,31 +294,71 @@ def crash_and_recover() -> None:
     assert caught is not None, "the illegal address went unnoticed"
     assert caught.sticky, caught
     assert not runtime.usable
-    print(caught)
     runtime.reopen()
     assert_equal(runtime(picture), picture)
     runtime.close()
+    return {"said": str(caught)}
 
 
-def check_sticky() -> Figures:
-    command = [sys.executable, __file__, "--crash-and-recover"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return {"said": done.stdout.strip()}
+def check_gpu() -> Figures:
+    cuda = Cuda()
+    return {
+        "name": cuda.name,
+        "compute_capability": cuda.compute_capability,
+        "driver": cuda.driver,
+        "integrated": cuda.integrated,
+    }
 
 
-def run_check(name: str, check: Callable[[], Figures]) -> Figures:
+def run_check(name: str, bundle: str | None) -> Figures:
+    """One check in this process: what it measured, or why it failed."""
     started = time.perf_counter()
     try:
-        result = {"status": "ok", **check()}
-    except Exception as error:  # a failed check must not keep the others from running
-        result = {"status": "FAILED", "error": str(error), "trace": traceback.format_exc()[-2000:]}
+        if name in CHECKS:
+            result = {"status": "ok", **CHECKS[name]()}
+        elif name in PEERS:
+            result = {"status": "ok", **check_peer(name, bundle, FRAME_SIZE)}
+        else:
+            backend, precision = name.split()
+            result = {"status": "ok", **check_engine(backend, precision, bundle, FRAME_SIZE)}
+    except Exception as error:  # whatever it is, the report says it
+        text = str(error) or type(error).__name__
+        result = {"status": "FAILED", "error": text, "trace": traceback.format_exc()[-2000:]}
     result["seconds"] = round(time.perf_counter() - started, 2)
-    line = result.get("error") or {
-        key: value for key, value in result.items() if key not in ("status", "seconds")
-    }
-    print(f"{name:12s} {result['status']:7s} {str(line)[:160]}", flush=True)
     return result
+
+
+def run_apart(name: str, bundle: str | None, limit: float) -> Figures:
+    """One check in a process of its own, ended after `limit` seconds; then its last output is the answer."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer, log = Path(folder) / "answer.json", Path(folder) / "log"
+        command = [sys.executable, __file__, "--run", name, "--json", str(answer), "--limit", str(limit)]
+        with log.open("wb") as output:
+            child = subprocess.Popen(
+                command + (["--bundle", bundle] if bundle else []), stdout=output, stderr=subprocess.STDOUT
+            )
+            why = wait_for(child, limit)
+        if answer.exists():
+            result = json.loads(answer.read_text())
+        else:
+            result = {"status": "FAILED", "error": why}
+        if result["status"] == "FAILED":
+            result["output"] = log.read_text(errors="replace")[-4000:]
+    return result
+
+
+def wait_for(child: subprocess.Popen[bytes], limit: float) -> str:
+    """How the process ended. One that a driver holds may not even die; it is left behind."""
+    try:
+        code = child.wait(limit)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            return f"no answer within {limit:.0f} s, and it cannot be ended"
+        return f"no answer within {limit:.0f} s"
+    return f"ended with status {code} and no answer (a negative status is a signal's number)"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -309,11 +366,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
     parser.add_argument("--json", metavar="FILE", help="write the report there")
     parser.add_argument("--bundle", help="a bundle, to try TensorRT and TensorRT for RTX with")
-    parser.add_argument("--crash-and-recover", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=ENGINE_LIMIT_S,
+        metavar="S",
+        help="seconds for one engine, building included, or one peer (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", help="only checks whose name begins so; repeatable"
+    )
+    parser.add_argument("--run", metavar="NAME", help=argparse.SUPPRESS)
     return parser
 
 
 CHECKS: dict[str, Callable[[], Figures]] = {
+    "gpu": check_gpu,
     "correct": check_correct,
     "graph": check_graph,
     "overhead": check_overhead,
@@ -326,38 +394,49 @@ CHECKS: dict[str, Callable[[], Figures]] = {
 }
 
 
+def names_of(bundle: str | None, only: list[str] | None) -> list[str]:
+    """All checks in their order: the kernel's, then each engine of the bundle, then the peers."""
+    precisions = list(Bundle.open(bundle).manifest.precisions) if bundle else []
+    engines = [f"{backend} {precision}" for backend in GPU_BACKENDS for precision in precisions]
+    names = [*list(CHECKS)[1:], *engines, *(PEERS if bundle else ())]
+    return [name for name in names if only is None or name.startswith(tuple(only))]
+
+
 def main() -> int:
     args = _parser().parse_args()
-    if args.crash_and_recover:
-        crash_and_recover()
+    if args.run:
+        # Before the time is over: where each thread is.
+        faulthandler.dump_traceback_later(max(1.0, args.limit - 5))
+        write(args.json, run_check(args.run, args.bundle))
         return 0
-    report: Figures = {"device": describe_device(), "python": platform.python_version(), "checks": {}}
-    try:
-        cuda = Cuda()
-    except SafetripError as error:
-        report["error"] = str(error)
-        print(f"no GPU to check: {error}", file=sys.stderr)
+    names = names_of(args.bundle, args.only)
+    report: Figures = {"device": describe_device(), "python": platform.python_version()}
+    report["gpu"] = run_apart("gpu", None, KERNEL_LIMIT_S)
+    report["checks"] = {name: {"status": "not run"} for name in names}
+    if report["gpu"]["status"] != "ok":
+        report["error"] = report["gpu"]["error"]
+        print(f"no GPU to check: {report['error']}", file=sys.stderr)
         write(args.json, report)
         return 2
-    report["gpu"] = {
-        "name": cuda.name,
-        "compute_capability": cuda.compute_capability,
-        "driver": cuda.driver,
-        "integrated": cuda.integrated,
-    }
-    print(report["gpu"])
-    for name, check in CHECKS.items():
-        report["checks"][name] = run_check(name, check)
-    for name in ("tensorrt", "tensorrt_rtx"):
-        report["checks"][name] = run_check(name, lambda name=name: engine_checks(name, args.bundle, frames()))
-    write(args.json, report)
+    print(report["gpu"], flush=True)
+    for name in names:
+        limit = KERNEL_LIMIT_S if name in CHECKS else args.limit
+        result = report["checks"][name] = run_apart(name, args.bundle, limit)
+        rest = {key: value for key, value in result.items() if key not in ("status", "seconds")}
+        print(f"{name:18s} {result['status']:7s} {str(result.get('error') or rest)[:160]}", flush=True)
+        report["speedups"] = speedups(report["checks"])
+        write(args.json, report)
     return 1 if any(item["status"] == "FAILED" for item in report["checks"].values()) else 0
 
 
 def write(path: str | None, report: Figures) -> None:
+    """All of it or nothing: whoever is ended while writing leaves the report as it was."""
     if path:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(report, indent=2, default=str) + "\n")
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(target.name + ".part")
+        part.write_text(json.dumps(report, indent=2, default=str) + "\n")
+        part.replace(target)
 
 
 if __name__ == "__main__":

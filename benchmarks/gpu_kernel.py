@@ -89,7 +89,11 @@ class KernelProgram:
         )
         program = check(nvrtc.nvrtcCreateProgram(SOURCE.encode(), b"predict.cu", 0, [], []))
         option = f"--gpu-architecture=sm_{capability[0]}{capability[1]}".encode()
-        check(nvrtc.nvrtcCompileProgram(program, 1, [option]))
+        compiled = nvrtc.nvrtcCompileProgram(program, 1, [option])
+        if int(compiled[0]) != 0:
+            said = b" " * check(nvrtc.nvrtcGetProgramLogSize(program))
+            check(nvrtc.nvrtcGetProgramLog(program, said))
+            raise RuntimeError(f"{compiled[0]!r} for {option.decode()}: {said.decode(errors='replace')}")
         cubin = b" " * check(nvrtc.nvrtcGetCUBINSize(program))
         check(nvrtc.nvrtcGetCUBIN(program, cubin))
         image = np.frombuffer(cubin, np.uint8)  # has a name, so that it lives until it is loaded

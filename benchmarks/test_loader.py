@@ -34,8 +34,8 @@ from safetrip_trainer.data.units import make_units, run_unit
 from safetrip_trainer.synth import SynthOptions, synthesize
 
 SIZE = (512, 512)
-SCENES = 36
-ROUNDS = 9
+SCENES = 96
+ROUNDS = 7
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 ANNOTATED = {"surface": 1.0, "polygon": 1.0}
@@ -113,7 +113,8 @@ def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     tree: Path | None = request.config.getoption("--tree")
     if tree is None:
         tree = folder / "tree"
-        synthesize(tree, SynthOptions(scenes=SCENES, size=(1920, 1080)))
+        # Ten annotated images a folder and an XML, or five stereo ones: SafeTrip-Q has more.
+        synthesize(tree, SynthOptions(scenes=SCENES, size=(1920, 1080), frames_per_folder=16))
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     keep_memory()
