@@ -25,9 +25,10 @@ log = logging.getLogger(__name__)
 
 ALIGNMENT = 256
 NOT_READY = 600
+INSUFFICIENT_DRIVER = 35
 # Errors after which every further call in this process fails: the context is corrupt (CUDA runtime API,
-# cudaError_t: "must be terminated and relaunched").
-STICKY = frozenset({214, 220, 226, 700, 702, 710, 714, 715, 716, 717, 718, 719, 720, 721, 999})
+# cudaError_t: "must be terminated and relaunched"). 720 (a cooperative launch that is too large) is none.
+STICKY = frozenset({214, 220, 226, 700, 702, 710, 714, 715, 716, 717, 718, 719, 721, 999})
 # No device, device unavailable, not permitted, uninitialised, runtime shutting down.
 LOST = frozenset({4, 46, 100, 101, 201, 802})
 
@@ -104,8 +105,11 @@ class Cuda:
             code, count = self._rt.cudaGetDeviceCount()
         if int(code) != 0:
             self._rt.cudaGetLastError()
+            # cuda-python for a newer CUDA than the driver's says the same as no driver at all.
+            older = " or take cuda-python for its CUDA (JetPack 6: 'cuda-python>=12.9.1,<13')"
+            hint = older if int(code) == INSUFFICIENT_DRIVER else ""
             raise BackendUnavailableError(
-                f"CUDA: no usable GPU ({self._describe(code)}); install or update the NVIDIA driver"
+                f"CUDA: no usable GPU ({self._describe(code)}); install or update the NVIDIA driver{hint}"
             )
         return int(count)
 
@@ -116,13 +120,28 @@ class Cuda:
             self.call("cudaFree", 0)
         except CudaError as error:
             self._reset(error)
-            self.use()
-            self.call("cudaFree", 0)
+            try:
+                self.use()
+                self.call("cudaFree", 0)
+            except CudaError as again:
+                raise DeviceLostError(
+                    f"GPU {self.device} stays unusable after a reset of its context; start the process anew: "
+                    f"{again}",
+                    call=again.call,
+                    code=again.code,
+                    sticky=True,
+                ) from error
 
     def _reset(self, error: CudaError) -> None:
         log.warning("resetting the GPU's context, which is broken: %s", error)
         self._local = threading.local()
-        self.call("cudaDeviceReset")
+        # Both answer with the error of the broken context even where they do what they should; whether it
+        # helped shows at the next call. A thread resets the device that is current in it.
+        for name, arguments in (("cudaSetDevice", (self.device,)), ("cudaDeviceReset", ())):
+            code = getattr(self._rt, name)(*arguments)[0]
+            if int(code) != 0:
+                log.debug("%s while resetting: %s", name, self._describe(code))
+        self._rt.cudaGetLastError()
 
     def _attribute(self, attribute: Any) -> int:
         return int(self.call("cudaDeviceGetAttribute", attribute, self.device))
@@ -273,7 +292,7 @@ class Cuda:
 
     def _abandon_capture(self, stream: Handle) -> None:
         code, *graph = self._rt.cudaStreamEndCapture(stream.value)
-        if int(code) == 0 and graph and graph[0]:
+        if int(code) == 0:
             Handle(graph[0], lambda value: self.call("cudaGraphDestroy", value)).close()
         self._rt.cudaGetLastError()
 

@@ -54,7 +54,7 @@ def build_engine(
         Cuda(device)
     trt = library.trt
     library.lines.clear()
-    builder = trt.Builder(library.logger)
+    builder = library.make(trt.Builder, EngineBuildError)
     network = builder.create_network(_flags(trt))
     parser = trt.OnnxParser(network, library.logger)
     if not parser.parse(onnx_bytes):
@@ -69,7 +69,8 @@ def build_engine(
         config.progress_monitor = _monitor(trt, progress)
     cache = None
     if library.flavor.timing_cache:
-        cache = config.create_timing_cache(timing_cache)
+        # None: those timings are not this library's; one without any always can be made.
+        cache = config.create_timing_cache(timing_cache) or config.create_timing_cache(b"")
         config.set_timing_cache(cache, False)
     try:
         plan = builder.build_serialized_network(network, config)

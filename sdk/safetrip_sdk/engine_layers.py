@@ -17,7 +17,7 @@ from safetrip_sdk.errors import EngineError
 
 __all__ = ["EngineLayer", "parse_layers"]
 
-# In this order: "uint8" contains "int8", "bf16" would pass for a float.
+# In this order: "uint8" contains "int8", "bfloat16" contains "float16", and "float" is in many.
 _TYPES = (
     ("uint8", "uint8"),
     ("int8", "int8"),
@@ -28,7 +28,9 @@ _TYPES = (
     ("bfloat16", "bf16"),
     ("bf16", "bf16"),
     ("fp8", "fp8"),
+    ("float8", "fp8"),
     ("fp16", "fp16"),
+    ("float16", "fp16"),
     ("half", "fp16"),
     ("fp32", "fp32"),
     ("float", "fp32"),

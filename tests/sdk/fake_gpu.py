@@ -31,6 +31,38 @@ ACQUIRING = {
 }
 
 
+# What cudaGetErrorName and its like take: the enumeration's members alone (cuda-python 12.9).
+Code = enum.IntEnum(
+    "Code",
+    {
+        "cudaSuccess": 0,
+        "cudaErrorMemoryAllocation": 2,
+        "cudaErrorInsufficientDriver": 35,
+        "cudaErrorDevicesUnavailable": 46,
+        "cudaErrorNotReady": 600,
+        "cudaErrorIllegalAddress": 700,
+        "cudaErrorLaunchFailure": 719,
+    },
+)
+# Functions of one result beside the code (None where they fail); the others answer with the code alone.
+GIVES_ONE = {
+    "cudaGetDeviceCount",
+    "cudaDriverGetVersion",
+    "cudaDeviceGetAttribute",
+    "cudaGetDeviceProperties",
+    "cudaMalloc",
+    "cudaHostAlloc",
+    "cudaHostGetDevicePointer",
+    "cudaStreamCreateWithFlags",
+    "cudaEventCreateWithFlags",
+    "cudaEventElapsedTime",
+    "cudaStreamEndCapture",
+    "cudaGraphInstantiate",
+    "cudaGetErrorName",
+    "cudaGetErrorString",
+}
+
+
 class Stream:
     def __init__(self) -> None:
         self.captured: list[Callable[[], None]] | None = None
@@ -108,35 +140,37 @@ class FakeCuda(types.ModuleType):
 
     def _account(self, name: str, value: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         if name in ("cudaGetErrorName", "cudaGetErrorString"):
+            assert isinstance(args[0], Code)
             return value(*args)
         if name == "cudaGetLastError":
-            return (self.broken,)
+            return (Code(self.broken),)
         self.calls.append(name)
         freed = name in ACQUIRING.values() and args[0] != 0
         if freed and self.live.pop(args[0], None) != name:
             self.faults.append(f"{name} of {args[0]!r}, which is not alive")
+        failed = (None,) if name in GIVES_ONE else ()
         if self.broken and name != "cudaDeviceReset":
-            return (self.broken, None)
+            return (Code(self.broken), *failed)
         if len(self.calls) - 1 == self.fail_at or name == self.fail_name:
             self.broken = self.code if self.sticky else 0
             if name == "cudaStreamEndCapture":
                 args[0].captured = None
-            return (self.code, None)
+            return (Code(self.code), *failed)
         if name in ("cudaEventQuery", "cudaEventElapsedTime"):
             return value(*args)
         result = value(*args)
         results = result if isinstance(result, tuple) else (result,) if result is not None else ()
         if name in ACQUIRING and results[0]:
             self.live[results[0]] = ACQUIRING[name]
-        return (0, *results)
+        return (Code.cudaSuccess, *results)
 
     # --- device ---
 
-    def cudaGetErrorName(self, code: int) -> Any:
-        return 0, f"fakeError{int(code)}".encode()
+    def cudaGetErrorName(self, code: Code) -> Any:
+        return Code.cudaSuccess, f"fakeError{int(code)}".encode()
 
-    def cudaGetErrorString(self, code: int) -> Any:
-        return 0, b"failed on demand"
+    def cudaGetErrorString(self, code: Code) -> Any:
+        return Code.cudaSuccess, b"failed on demand"
 
     def cudaGetLastError(self) -> None: ...
 
@@ -226,12 +260,12 @@ class FakeCuda(types.ModuleType):
     def cudaEventSynchronize(self, event: Event) -> None: ...
 
     def cudaEventQuery(self, event: Event) -> Any:
-        return (600,) if event.at == Event.PENDING else (0,)
+        return (Code.cudaErrorNotReady if event.at == Event.PENDING else Code.cudaSuccess,)
 
     def cudaEventElapsedTime(self, first: Event, second: Event) -> Any:
         if Event.PENDING in (first.at, second.at):
-            return 600, None
-        return 0, second.at - first.at
+            return Code.cudaErrorNotReady, None
+        return Code.cudaSuccess, second.at - first.at
 
     def cudaMemcpyAsync(self, target: int, source: int, nbytes: int, kind: int, stream: Stream) -> None:
         stage = "upload" if kind == 1 else "download"
@@ -308,6 +342,8 @@ class FakeTensorRt(types.ModuleType):
             def __init__(self, logger: Any) -> None:
                 self.logger = logger
                 module.counts["runtime"] += 1
+                if module._refused("runtime", logger):
+                    raise TypeError("pybind11::init(): factory function returned nullptr")
 
             def deserialize_cuda_engine(self, plan: bytes) -> Any:
                 assert not self.engine_host_code_allowed
@@ -323,7 +359,8 @@ class FakeTensorRt(types.ModuleType):
     def _refused(self, call: str, logger: Any) -> bool:
         if self.refuse != call:
             return False
-        logger.log(self.ILogger.Severity.ERROR, f"fake reason for {call}")
+        if logger is not None:
+            logger.log(self.ILogger.Severity.ERROR, f"fake reason for {call}")
         return True
 
 
@@ -351,6 +388,9 @@ class Engine:
         return [self.module.shapes[name]] * 3
 
     def create_execution_context(self, config: Any = None) -> Any:
+        if config is not None:  # else a graph would be captured with the fallback kernels
+            strategies = self.module.DynamicShapesKernelSpecializationStrategy
+            assert config.dynamic_shapes_kernel_specialization_strategy is strategies.EAGER
         if self.module._refused("context", self.logger):
             return None
         return Context(self.module, self.logger)
@@ -382,11 +422,14 @@ class RuntimeConfig:
     def __init__(self, module: FakeTensorRt) -> None:
         self.module = module
 
+    dynamic_shapes_kernel_specialization_strategy: Any = None
+
     def create_runtime_cache(self) -> Any:
         return self
 
-    def set_runtime_cache(self, cache: Any) -> None:
+    def set_runtime_cache(self, cache: Any) -> bool:
         assert cache is self
+        return not self.module._refused("cache", None)
 
     def deserialize(self, data: bytes) -> bool:
         self.module.counts["warm starts"] += 1
@@ -428,7 +471,8 @@ class FakeRtx(FakeTensorRt):
     """`tensorrt_rtx`: the same, with a JIT and a look at a plan before it is loaded."""
 
     __version__ = "1.7.1"
-    EngineValidity = enum.Enum("EngineValidity", "VALID INVALID")
+    EngineValidity = enum.Enum("EngineValidity", "VALID SUBOPTIMAL INVALID")
+    DynamicShapesKernelSpecializationStrategy = enum.Enum("Strategy", "LAZY EAGER NONE")
     EngineInvalidityDiagnostics = enum.IntFlag(
         "EngineInvalidityDiagnostics", "VERSION_MISMATCH UNSUPPORTED_CC"
     )

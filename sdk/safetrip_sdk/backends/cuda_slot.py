@@ -32,6 +32,10 @@ __all__ = ["CudaBackend", "CudaContext", "CudaProgram", "CudaSlot"]
 
 log = logging.getLogger(__name__)
 
+_OPEN: dict[CudaSlot, CudaBackend] = {}
+"""Slots that are not closed. One whose frame hangs never is: were it collected, TensorRT's own objects would
+free memory that the GPU may still write, or wait for the GPU without end."""
+
 
 class CudaContext(Protocol):
     """One slot's share of a program: tensors bound to addresses, work put on a stream."""
@@ -90,6 +94,7 @@ class CudaBackend:
         slot = CudaSlot(self.cuda, self.program.make_context(), self.spec, self._spin, self._graphs)
         if self._graphs and not slot.captured:
             self._graphs = False
+        _OPEN[slot] = self
         return slot
 
     def close(self) -> None:
@@ -191,7 +196,14 @@ class CudaSlot:
                 times.append(time.perf_counter() - started)
             return min(times)
 
-        direct, copied = seconds(self._read_direct), seconds(self._read_copied)
+        direct = seconds(self._read_direct)
+        try:
+            copied = seconds(self._read_copied)
+        except CudaError as error:
+            if error.sticky:
+                raise
+            log.info("reading outputs in place: cudaMemcpy refuses mapped memory: %s", error)
+            return False
         log.info("reading outputs: %.3f ms in place, %.3f ms by cudaMemcpy", direct * 1e3, copied * 1e3)
         return copied < direct
 
@@ -280,6 +292,7 @@ class CudaSlot:
 
     def close(self) -> None:
         """Wait for the stream (it may still write), then free everything, once."""
+        _OPEN.pop(self, None)
         owned, self._owned = self._owned, ExitStack()
         try:
             self._cuda.use()

@@ -35,6 +35,8 @@ from safetrip_sdk.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from safetrip_sdk.bundle import Bundle
 
 __all__ = ["FLAVORS", "Flavor", "Library", "TensorRtProgram", "inspect_engine", "open_backend", "probe"]
@@ -139,6 +141,13 @@ class Library:
 
         return Logger()
 
+    def make(self, kind: Callable[[Any], Any], error: type[SafetripError]) -> Any:
+        """The library's `Runtime` or `Builder`; `error` with what it logged where it cannot start."""
+        try:
+            return kind(self.logger)
+        except (TypeError, RuntimeError) as cause:  # "factory function returned nullptr" is a TypeError
+            raise error(f"{self.name} {self.version}: cannot start ({cause}):{self.said()}") from cause
+
     def said(self) -> str:
         """What the library logged (warnings and errors) since the last call, for an exception's text."""
         text = "".join(f"\n  {line}" for line in self.lines)
@@ -171,9 +180,7 @@ class TensorRtProgram:
         self.name = library.name
         trt = library.trt
         library.lines.clear()
-        self._runtime: Any = trt.Runtime(library.logger)
-        if self._runtime is None:
-            raise EngineError(f"{self.name}: cannot start its runtime:{library.said()}")
+        self._runtime: Any = library.make(trt.Runtime, EngineError)
         # Plans may carry host code; `engine_host_code_allowed` stays False, and the hash was checked before.
         _require_valid(library, self._runtime, plan)
         self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
@@ -191,10 +198,16 @@ class TensorRtProgram:
     def _jit(self, runtime_cache: bytes) -> tuple[Any, Any]:
         """RTX: a runtime configuration with the kernels that an earlier run compiled."""
         config = self._engine.create_runtime_config()
+        # By default it runs fallback kernels while it compiles better ones in the background: the graph
+        # captured after the first run would hold the slow ones for good, the cache kept then would lack the
+        # others.
+        strategies = self._library.trt.DynamicShapesKernelSpecializationStrategy
+        config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
         cache = config.create_runtime_cache()
         if runtime_cache and not cache.deserialize(runtime_cache):
             log.warning("%s: its runtime cache does not fit; kernels are compiled anew", self.name)
-        config.set_runtime_cache(cache)
+        if not config.set_runtime_cache(cache):
+            log.warning("%s: takes no runtime cache; kernels are compiled at every start", self.name)
         return config, cache
 
     def runtime_cache(self) -> bytes:
