@@ -155,6 +155,8 @@ def find(bundle: Bundle, key: EngineKey, driver: str) -> FoundEngine:
         for info in list_engines(bundle)
         if info.key.backend == key.backend and info.key.precision == key.precision
     ]
+    # What was built for this GPU comes before what was built for many.
+    candidates.sort(key=lambda info: info.key.compute_capability == ANY)
     near: list[tuple[EngineInfo, list[str]]] = []
     for info in candidates:
         differences = _differences(info, key, driver, sha256)
@@ -263,7 +265,7 @@ def build(
     for precision in wanted:
         key = key_for(library, cuda, frame, precision)
         if compute_capabilities:
-            key = replace(key, compute_capability="+".join(compute_capabilities))
+            key = replace(key, compute_capability=_named(compute_capabilities, device))
         driver = cuda.driver if cuda else ""
         try:
             built.append(_build_one(bundle.path, key, driver, compute_capabilities, device, progress))
@@ -272,6 +274,14 @@ def build(
     if refused:
         raise EngineBuildError("\n".join(refused))
     return built
+
+
+def _named(capabilities: Sequence[str], device: int) -> str:
+    """The capabilities as a key holds them; RTX's `CURRENT` is that of this machine's GPU."""
+    from safetrip_sdk.cuda import Cuda
+
+    here = "SM{}{}".format(*Cuda(device).compute_capability) if "CURRENT" in capabilities else ""
+    return "+".join(here if name == "CURRENT" else name for name in capabilities)
 
 
 def _build_one(
