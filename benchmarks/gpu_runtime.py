@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import statistics
 import sys
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -252,6 +253,42 @@ def check_watchdog() -> Figures:
     return seen
 
 
+def check_left_behind() -> Figures:
+    """While one kernel hangs: does reopen() return, and does a runtime beside it work?"""
+    cuda = Cuda()
+    hold = cuda.pinned(4, mapped=True)
+    flag = hold.array.view(np.int32)
+    flag[0] = 0
+    holds = [hold.device_pointer, 0]
+
+    def opener(frame_size: tuple[int, int]) -> CudaBackend:
+        own = Cuda()
+        program = KernelProgram(own.compute_capability, frame_size, NET_SIZE, hold=holds.pop(0) or 0)
+        return CudaBackend(own, program, BackendOptions(frame_size))
+
+    runtime = Runtime.over(opener, CLASSES, frame_size=FRAME_SIZE, slots=1, hang_after=1.0)
+    picture = frames(1)[0]
+    assert_equal(runtime(picture), picture)
+    flag[0] = 1
+    try:
+        try:
+            runtime.submit(picture).result(10)
+        except ResultTimeoutError as error:
+            stage = error.stage
+        started = time.perf_counter()
+        reopening = threading.Thread(target=runtime.reopen, daemon=True)
+        reopening.start()
+        reopening.join(20)
+        seconds = time.perf_counter() - started
+        works = not reopening.is_alive() and runtime.usable
+        if works:
+            ticket = runtime.submit(picture)
+            assert_equal(ticket.result(10), picture)
+    finally:
+        flag[0] = 0
+    return {"stage": stage, "works_beside_a_hang": works, "reopen_s": seconds}
+
+
 def check_sticky() -> Figures:
     """An illegal address, a sticky error, a device reset by reopen()."""
     runtime = kernel_runtime()
@@ -299,5 +336,6 @@ CHECKS: dict[str, Callable[[], Figures]] = {
     "mapped": check_mapped,
     "overlap": check_overlap,
     "watchdog": check_watchdog,
+    "left_behind": check_left_behind,
     "sticky": check_sticky,
 }

@@ -119,6 +119,8 @@ class Cuda:
             self.use()
             self.call("cudaFree", 0)
         except CudaError as error:
+            if not error.sticky:
+                raise  # a reset would take what others in this process have on the GPU along
             self._reset(error)
             try:
                 self.use()
