@@ -40,6 +40,10 @@ class ClassTable(tuple[str, ...]):
         self.is_obstacle = self.lookup(self.ids("obstacle"))
         return self
 
+    def __reduce__(self) -> tuple[type[ClassTable], tuple[tuple[ClassInfo, ...]]]:
+        """For copies and other processes: a tuple's own way would call the class with the names."""
+        return ClassTable, (self.infos,)
+
     def ids(self, kind: str) -> tuple[int, ...]:
         """The ids of one kind, `"surface"` or `"obstacle"`."""
         return tuple(index for index, item in enumerate(self.infos) if item.kind == kind)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from safetrip_sdk.backends.base import Backend, Slot
 from safetrip_sdk.errors import (
@@ -25,6 +24,7 @@ from safetrip_sdk.errors import (
     SafetripError,
     WorkerDiedError,
 )
+from safetrip_sdk.frame import size_of
 from safetrip_sdk.pool import SlotPool
 from safetrip_sdk.prediction import Prediction, Timing
 from safetrip_sdk.stats import StatsRecorder
@@ -32,6 +32,7 @@ from safetrip_sdk.ticket import Ticket
 from safetrip_sdk.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["Deliver", "Flight", "Pipeline"]
@@ -77,6 +78,7 @@ class Pipeline:
         self._classes = classes
         self._hang_after = hang_after
         self._closed = False
+        self._process = os.getpid()
         self._ids = itertools.count()
         made: list[Slot] = []
         try:
@@ -101,6 +103,11 @@ class Pipeline:
 
     def check(self) -> None:
         """Raise what makes the pipeline unusable, if anything does."""
+        if self._process != os.getpid():
+            raise WorkerDiedError(
+                f"the runtime was opened in process {self._process}, and its threads do not survive a fork: "
+                'open a Runtime in the process that calls it (multiprocessing: start method "spawn")'
+            )
         fault = self.fault
         if fault is not None:
             raise fault.with_traceback(None)
@@ -109,13 +116,12 @@ class Pipeline:
 
     def check_frame(self, frame: NDArray[np.uint8]) -> None:
         """FrameError unless `frame` is a (H, W, 3) uint8 array of this pipeline's size."""
-        if not isinstance(frame, np.ndarray):
-            raise FrameError(f"frame: want a numpy array, not {type(frame).__name__}")
-        if frame.shape != self.frame_shape or frame.dtype != np.uint8:
-            height, width, _ = self.frame_shape
+        size = size_of(frame)
+        if size != self.frame_shape[:2]:
             raise FrameError(
-                f"frame: want ({height}, {width}, 3) uint8 BGR, not {frame.shape} {frame.dtype}; "
-                "for another frame size use Runtime.reopen(frame_size=(H, W))"
+                f"frame: want {self.frame_shape[0]}x{self.frame_shape[1]} (height x width), for which the "
+                f"runtime was opened, not {size[0]}x{size[1]}; for another frame size use "
+                "Runtime.reopen(frame_size=(H, W))"
             )
 
     def acquire(self, timeout: float | None) -> Slot:
@@ -319,7 +325,7 @@ class Pipeline:
 
     def close(self, timeout: float) -> None:
         """End the threads, free everything; what hangs for `timeout` seconds is left behind. Idempotent."""
-        if self._closed:
+        if self._closed or self._process != os.getpid():  # what a forked process holds is its parent's
             return
         self._closed = True
         self.pool.wake()

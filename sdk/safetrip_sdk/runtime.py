@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from safetrip_sdk.backends import AUTO_PRECISIONS, BACKENDS, check_backend, open_backend, probe
@@ -16,10 +17,10 @@ from safetrip_sdk.classes import ClassTable
 from safetrip_sdk.errors import (
     BackendUnavailableError,
     EngineError,
-    FrameError,
     RuntimeClosedError,
     SafetripError,
 )
+from safetrip_sdk.frame import size_of
 from safetrip_sdk.pipeline import Pipeline
 from safetrip_sdk.prediction import Prediction
 from safetrip_sdk.stats import RuntimeStats, StatsRecorder
@@ -71,13 +72,30 @@ class RuntimeOptions:
     def __post_init__(self) -> None:
         if self.backend != "auto":
             check_backend(self.backend)
-        if self.slots < 1:
-            raise ValueError(f"slots: want 1 or more, not {self.slots}")
+        if not _is_whole(self.slots, 1):
+            raise ValueError(f"slots: want a number, 1 or more, not {self.slots!r}")
         if self.wait not in ("block", "poll", "spin"):
             raise ValueError(f'wait: want "block", "poll" or "spin", not {self.wait!r}')
+        if not isinstance(self.hang_after, (int, float)) or not self.hang_after >= 0:
+            raise ValueError(f"hang_after: want seconds, 0 or infinity for never, not {self.hang_after!r}")
+        if not _is_whole(self.device, 0):
+            raise ValueError(
+                f"device: want the index of a GPU, not {self.device!r}; "
+                "a CPU is chosen by backend='openvino' or 'onnxruntime'"
+            )
+        if not isinstance(self.cpu, CpuOptions):
+            raise ValueError(f"cpu: want CpuOptions(threads=..., bf16=...), not {self.cpu!r}")
         size = self.frame_size
-        if size is not None and (len(size) != 2 or any(int(side) != side or side < 1 for side in size)):
+        if size is None:
+            return
+        if not isinstance(size, Sequence) or len(size) != 2 or not all(_is_whole(side, 1) for side in size):
             raise ValueError(f"frame_size: want (H, W) in pixels, not {size!r}")
+        object.__setattr__(self, "frame_size", (int(size[0]), int(size[1])))
+
+
+def _is_whole(value: object, least: int) -> bool:
+    """Whether `value` is an integer (numpy's, too) of `least` or more."""
+    return isinstance(value, Integral) and int(value) >= least
 
 
 class Runtime:
@@ -148,9 +166,7 @@ class Runtime:
         """The pipeline, opened for this frame's size when it is the first."""
         pipeline = self._pipeline
         if pipeline is None:
-            if getattr(frame, "ndim", 0) != 3:
-                raise FrameError(f"frame: want a (H, W, 3) uint8 array, not {type(frame).__name__}")
-            pipeline = self.open(frame.shape[:2])
+            pipeline = self.open(size_of(frame))
         return pipeline
 
     def open(self, frame_size: FrameSize) -> Pipeline:

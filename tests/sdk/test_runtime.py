@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from safetrip_sdk.errors import (
     BundleCorruptError,
     BundleNotFoundError,
     FrameError,
+    FrameSizeError,
     RuntimeClosedError,
     SafetripError,
 )
@@ -129,16 +132,66 @@ def test_bad_frames(tiny_bundle: Path, frame: Frame, bad: Any) -> None:
         assert first.frame_id == 0
 
 
-def test_first_frame_must_be_one(tiny_bundle: Path) -> None:
-    with Runtime(tiny_bundle, backend="onnxruntime") as runtime:
+def test_first_frame_must_be_one(tiny_bundle: Path, backend: str, frame: Frame) -> None:
+    """Nothing is compiled for a wrong one: OpenVINO ends the process over a size of 0."""
+    with Runtime(tiny_bundle, backend=backend) as runtime:
         for bad in (
             None,
             np.zeros((4, 4), np.uint8),
             np.zeros((4, 4, 3), np.float32),
             np.zeros((0, 4, 3), np.uint8),
+            frame.transpose(2, 0, 1),
         ):
-            with pytest.raises(FrameError):
+            with pytest.raises(FrameError, match="want"):
                 runtime(bad)  # type: ignore[arg-type]
+            with pytest.raises(FrameError, match="want"):
+                list(runtime.stream([bad]))  # type: ignore[list-item]
+            assert runtime.backend is None
+        runtime(frame)
+
+
+def test_streamed_frames_may_change_size(tiny_bundle: Path, backend: str, frame: Frame) -> None:
+    small = np.ascontiguousarray(frame[:80, :100])
+    with Runtime(tiny_bundle, backend=backend, precision="fp32") as runtime:
+        first, second = runtime.stream([frame, small], follow_size=True)
+        assert_right(first, frame)
+        assert_right(second, small)
+        with pytest.raises(FrameSizeError, match=r"frames\[0\].*reopen"):
+            list(runtime.stream([frame]))
+
+
+def test_forked_process_is_told(tiny_bundle: Path, frame: Frame) -> None:
+    """Threads do not survive a fork: without a word the call would wait for ever."""
+
+    def call(runtime: Runtime, answers: Any) -> None:
+        try:
+            runtime(frame)
+        except SafetripError as error:
+            runtime.close()
+            answers.put(str(error))
+
+    context = multiprocessing.get_context("fork")
+    with Runtime(tiny_bundle, backend="onnxruntime") as runtime:
+        runtime(frame)
+        answers = context.Queue()
+        child = context.Process(target=call, args=(runtime, answers))
+        child.start()
+        try:
+            assert "open a Runtime in the process that calls it" in answers.get(timeout=30)
+        finally:
+            child.kill()
+            child.join()
+        runtime(frame)
+
+
+def test_predictions_can_be_copied(tiny_bundle: Path, frame: Frame) -> None:
+    with Runtime(tiny_bundle, backend="onnxruntime") as runtime:
+        prediction = runtime(frame)
+    # A queue of multiprocessing takes a prediction apart in the same way.
+    other = copy.deepcopy(prediction)
+    np.testing.assert_array_equal(other.labels, prediction.labels)
+    assert other.classes.infos == prediction.classes.infos
+    assert [item.name for item in other.hazards()] == [item.name for item in prediction.hazards()]
 
 
 def test_another_frame_size_by_reopening(tiny_bundle: Path, backend: str, frame: Frame) -> None:
@@ -174,8 +227,17 @@ def test_what_cannot_be_had_is_said_at_once(tiny_bundle: Path) -> None:
         Runtime("nowhere.bundle")
     for wrong in (
         {"slots": 0},
+        {"slots": "2"},
         {"wait": "sleep"},
+        {"hang_after": -1},
+        {"hang_after": "soon"},
+        {"device": "cuda:0"},
+        {"device": -1},
+        {"cpu": 2},
         {"frame_size": (0, 5)},
+        {"frame_size": 640},
+        {"frame_size": "640x480"},
+        {"frame_size": (480.5, 640)},
         {"cpu": CpuOptions(threads=1, bf16=False), "slots": -1},
     ):
         with pytest.raises(ValueError, match="want"):

@@ -6,11 +6,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safetrip_sdk.errors import FrameError, FrameSizeError
+from safetrip_sdk.errors import FrameSizeError, SourceError
+from safetrip_sdk.frame import size_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from safetrip_sdk.results.camera_intrinsics import CameraIntrinsics
 
-__all__ = ["FrameSource", "IterableSource", "SourceStats", "other_size", "write_frame"]
+__all__ = ["FrameSource", "IterableSource", "SourceStats", "other_size"]
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,8 @@ def other_size(origin: str, size: tuple[int, ...], before: tuple[int, ...]) -> F
     )
 
 
-def write_frame(frame: NDArray[np.uint8], out: NDArray[np.uint8], name: str) -> None:
-    """Copy `frame` into `out`; FrameError, naming the source, when it does not fit."""
-    if not isinstance(frame, np.ndarray) or frame.shape != out.shape or frame.dtype != np.uint8:
-        got = f"{frame.shape} {frame.dtype}" if isinstance(frame, np.ndarray) else type(frame).__name__
-        raise FrameError(f"{name}: want {out.shape} uint8 like its first frame, not {got}")
-    np.copyto(out, frame)
+_END = object()
+"""What `next` gives at the end: an iterable may well give None, which is no frame and must be said."""
 
 
 class IterableSource(FrameSource):
@@ -123,26 +120,34 @@ class IterableSource(FrameSource):
         self.name = name
         self._frames = iter(frames)
         self._count = 0
-        self._current: NDArray[np.uint8] | None = next(self._frames, None)
+        self._current: Any = next(self._frames, _END)
         self._peeked = True
-        if self._current is not None:
-            first = self._current
-            if not isinstance(first, np.ndarray) or first.ndim != 3 or first.shape[2] != 3:
-                raise FrameError(
-                    f"{name}: want (H, W, 3) uint8 frames, not {getattr(first, 'shape', first)!r}"
-                )
-            self.frame_size = first.shape[:2]
+        if self._current is _END:
+            raise SourceError(f"{name}: gives no frame")
+        self.frame_size = size_of(self._current, f"{name}[0]")
 
     def grab(self) -> int | None:
         """The next item's time: now."""
         if not self._peeked:
-            self._current = next(self._frames, None)
+            self._current = next(self._frames, _END)
         self._peeked = False
         self.origin = f"{self.name}[{self._count}]"
         self._count += 1
-        return None if self._current is None else time.monotonic_ns()
+        return None if self._current is _END else time.monotonic_ns()
 
     def retrieve(self, out: NDArray[np.uint8]) -> None:
-        """Copy the item."""
-        assert self._current is not None
-        write_frame(self._current, out, self.origin)
+        """Copy the item.
+
+        Raises:
+            FrameError: it is no frame.
+            FrameSizeError: it is not of the first one's size. `frame_size` is then its size, and the next
+                `grab` gives it again, for a runtime that was opened anew.
+        """
+        frame = self._current
+        size = size_of(frame, self.origin)
+        if size != out.shape[:2]:
+            self.frame_size = size
+            self._peeked = True
+            self._count -= 1
+            raise other_size(self.origin, size, out.shape)
+        np.copyto(out, frame)
