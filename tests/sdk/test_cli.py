@@ -150,6 +150,15 @@ def test_bench(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "p95 ms" in capsys.readouterr().out
 
 
+def test_bench_leaves_standard_output_to_the_json(
+    tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", str(tiny_bundle), "--frames", "2", "--frame", "96x128", "--json", "-"]) == 0
+    out, table = capsys.readouterr()
+    assert json.loads(out)["results"][0]["frames"] == 2
+    assert "p95 ms" in table
+
+
 def test_info(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(tiny_bundle), "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["differences"] == []

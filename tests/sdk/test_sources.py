@@ -140,8 +140,10 @@ def test_what_cannot_be_opened(uri: str, message: str) -> None:
 def test_file_that_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "x.mp4"
     path.write_bytes(b"not a video")
-    with pytest.raises(SourceError, match=r"x\.mp4"):
+    with pytest.raises(SourceError, match=r"x\.mp4: no image, video or recording"):
         open_source(path)
+    with pytest.raises(SourceError, match=r"file://.*x\.mp4\?realtime=1"):
+        open_source(f"{path}?realtime=1")
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="no images"):
         open_source(tmp_path / "empty")
@@ -176,13 +178,29 @@ def test_iterables() -> None:
     source = as_source(frames)
     assert isinstance(source, IterableSource)
     assert [int(frame[0, 0, 0]) for frame in read_all(source)] == [1, 2]
-    assert as_source(iter([])).frame_size is None
-    with pytest.raises(FrameError, match="want"):
+    with pytest.raises(SourceError, match="frames: gives no frame"):
+        as_source(iter([]))
+    with pytest.raises(FrameError, match=r"frames\[0\]: want \(H, W, 3\)"):
         as_source([picture(1)[..., 0]])
-    source = as_source([picture(1), picture(1)[:-1]])
+
+
+def test_an_iterable_that_changes_size_gives_the_frame_again() -> None:
+    source = as_source([picture(1), picture(2)[:-1]])
     out = picture(0)
     source.read_into(out)
-    with pytest.raises(FrameError, match=r"frames\[1\]"):
+    with pytest.raises(FrameSizeError, match=r"frames\[1\]"):
+        source.read_into(out)
+    assert source.frame_size == out[:-1].shape[:2]
+    assert source.read_into(smaller := out[:-1]) is not None
+    assert smaller[0, 0, 0] == 2
+    assert source.read_into(smaller) is None
+
+
+def test_an_iterable_that_gives_none_does_not_pass_for_ended() -> None:
+    source = as_source([picture(1), None, picture(2)])
+    out = picture(0)
+    source.read_into(out)
+    with pytest.raises(FrameError, match=r"frames\[1\]: want a numpy array, not NoneType"):
         source.read_into(out)
 
 

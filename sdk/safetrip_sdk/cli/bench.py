@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -63,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
         except (BackendUnavailableError, EngineError) as error:
             refused.append(error)
             continue
-        _print_row(results[-1], first=len(results) == 1)
+        # Standard output is the JSON's where it was asked for there.
+        table = sys.stderr if args.json == "-" else sys.stdout
+        _print_row(results[-1], first=len(results) == 1, file=table)
     if not results:
         raise refused[0]
     for reason in refused:
@@ -125,16 +127,18 @@ def measure(bundle: Bundle, frames: list[Any], count: int, options: dict[str, An
         }
 
 
-def _print_row(result: dict[str, Any], first: bool) -> None:
+def _print_row(result: dict[str, Any], first: bool, file: TextIO) -> None:
     if first:
         columns = ("p50 ms", "p95 ms", "p99 ms", "fps")
         print(
             f"{'backend':13s} {'precision':9s} "
             + " ".join(f"{name:>8s}" for name in columns)
-            + "  stream fps"
+            + "  stream fps",
+            file=file,
         )
     total = result["latency_ms"]["total"]
     print(
         f"{result['backend']:13s} {result['precision']:9s} {total['p50']:8.2f} {total['p95']:8.2f} "
-        f"{total['p99']:8.2f} {result['call_fps']:8.1f}  {result['stream_fps']:.1f}"
+        f"{total['p99']:8.2f} {result['call_fps']:8.1f}  {result['stream_fps']:.1f}",
+        file=file,
     )

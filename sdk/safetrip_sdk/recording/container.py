@@ -202,11 +202,11 @@ def _until_broken(records: Iterator[Any], path: Path) -> Iterator[Any]:
             return
         except Exception as error:  # mcap's own, struct's, and those of two compressors
             if count == 0:
-                raise SourceError(f"{path}: no MCAP file ({error or type(error).__name__})") from error
+                raise SourceError(f"{path}: no MCAP file ({str(error) or type(error).__name__})") from error
             log.warning(
                 "%s: breaks off (%s); reading what is there, up to the last whole chunk",
                 path,
-                error or type(error).__name__,
+                str(error) or type(error).__name__,
             )
             return
         count += 1

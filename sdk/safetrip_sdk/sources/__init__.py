@@ -157,6 +157,9 @@ def _open_path(uri: SourceUri) -> FrameSource:
         from safetrip_sdk.sources.opencv import VideoSource, import_cv2
 
         return VideoSource(import_cv2().VideoCapture(text), text, live=False)
+    bare, _, options = text.partition("?")
+    if options and os.path.exists(bare):
+        raise SourceError(f"{text}: a file's options want file:// before it: file://{bare}?{options}")
     if glob.has_magic(text):
         found = sorted(Path(item) for item in glob.glob(text, recursive=True))
         return ImageSource([item for item in found if item.suffix.lower() in IMAGE_SUFFIXES], text)

@@ -177,6 +177,8 @@ class VideoSource(FrameSource):
         self._capture = capture
         self._count = 0
         if not capture.isOpened():
+            if not live:
+                raise SourceError(f"{name}: no image, video or recording that can be read, or a damaged one")
             raise SourceError(f"{name}: cannot be opened; is it there, readable, and not in use?")
         # Drivers often do not deliver what the properties promise: look at a frame.
         if not self._grab():

@@ -196,7 +196,7 @@ def test_a_file_that_breaks_off_is_read_up_to_its_last_chunk(
     assert len(frames) - 1 <= len(complete), "at most the last frame is not whole"
     for number, result in enumerate(complete):
         assert compare(prediction(number), result) is None
-    assert "breaks off" in caplog.text
+    assert "breaks off (EndOfFile)" in caplog.text
 
 
 def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
