@@ -366,7 +366,9 @@ def test_rtx_says_beforehand_why_a_plan_does_not_fit(
     rtx_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch, FakeCuda()).rtx.refuse = "validity"
-    with pytest.raises(EngineMismatchError, match="does not fit this device: unsupported cc") as caught:
+    with pytest.raises(
+        EngineMismatchError, match=r"unsupported cc; .* --compute-capability CURRENT`"
+    ) as caught:
         Runtime(rtx_bundle, backend="tensorrt_rtx", frame_size=FRAME_SIZE)
     assert caught.value.differences == ("unsupported cc",)
 

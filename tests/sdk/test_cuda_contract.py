@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import inspect
 import logging
 import re
+import shutil
 import types
 import weakref
 from pathlib import Path
@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from safetrip_sdk import Runtime
+from safetrip_sdk import Bundle, Runtime, engines
 from safetrip_sdk.backends.cuda_slot import CudaSlot
+from safetrip_sdk.backends.tensorrt import Library
 from safetrip_sdk.cuda import Cuda
+from safetrip_sdk.engine_build import BuiltEngine
 from safetrip_sdk.errors import (
     BackendUnavailableError,
     CudaError,
@@ -90,7 +92,6 @@ def test_without_a_gpu_the_real_bindings_end_in_one_clear_error(bindings: Any) -
     code, _ = bindings.cudaGetDeviceCount()
     if int(code) == 0:
         pytest.skip("there is a GPU")
-    importlib.invalidate_caches()
     with pytest.raises(BackendUnavailableError, match=r"no usable GPU \(cudaError\w+ \(\d+\): "):
         Cuda()
 
@@ -126,6 +127,30 @@ def test_an_ordinary_error_at_the_start_resets_nothing(monkeypatch: pytest.Monke
     with pytest.raises(CudaError, match="cudaFree failed"):
         Cuda()
     assert "cudaDeviceReset" not in cuda.calls
+
+
+def test_an_engine_for_the_current_gpu_is_found_before_a_portable_one(
+    bundle: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """RTX's CURRENT is no capability that a key could be compared with: the key says which it was."""
+    install(monkeypatch, FakeCuda())
+    builds: list[tuple[str, ...]] = []
+
+    def build_engine(*_: object, compute_capabilities: tuple[str, ...], **__: object) -> BuiltEngine:
+        builds.append(compute_capabilities)
+        return BuiltEngine("+".join(compute_capabilities).encode() or b"portable")
+
+    monkeypatch.setattr("safetrip_sdk.engine_build.build_engine", build_engine)
+    path = tmp_path / "rtx.bundle"
+    shutil.copytree(bundle, path)
+    (portable,) = engines.build(path, "rtx", FRAME_SIZE, ["fp32"])
+    (own,) = engines.build(path, "rtx", FRAME_SIZE, ["fp32"], compute_capabilities=("CURRENT",))
+    assert builds == [(), ("CURRENT",)]
+    assert (portable.key.compute_capability, own.key.compute_capability) == (engines.ANY, "SM87")
+    key = engines.key_for(Library("tensorrt_rtx"), Cuda(), FRAME_SIZE, "fp32")
+    assert engines.find(Bundle.open(path), key, "12060").plan == b"CURRENT"
 
 
 def test_a_library_that_cannot_start_says_why(

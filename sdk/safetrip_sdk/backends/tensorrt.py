@@ -289,9 +289,11 @@ def _require_valid(library: Library, runtime: Any, plan: bytes) -> None:
         kinds = library.trt.EngineInvalidityDiagnostics.__members__.items()
         bits = int(diagnostics)
         reasons = tuple(name.lower().replace("_", " ") for name, kind in kinds if bits & int(kind))
+        # The portable engine is the same wherever it is built, and not for every GPU.
+        own = " --compute-capability CURRENT" if "unsupported cc" in reasons else ""
         raise EngineMismatchError(
             f"{library.name} {library.version}: the engine does not fit this device: "
-            f"{', '.join(reasons) or 'see below'}; build it here with `safetrip build`:"
+            f"{', '.join(reasons) or 'see below'}; build it here with `safetrip build{own}`:"
             f"{library.said()}",
             reasons,
         )
