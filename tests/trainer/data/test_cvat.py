@@ -101,6 +101,12 @@ def test_another_kind_of_xml_names_its_root(tmp_path: Path) -> None:
         parse(tmp_path, "<html/>")
 
 
+def test_tracks_of_a_video_are_said_to_be_such(tmp_path: Path) -> None:
+    track = '<track id="0" label="car"><polygon frame="0" points="0,0;4,0;4,4"/></track>'
+    with pytest.raises(DatasetError, match=r"CVAT for video.*export it as 'CVAT for images 1\.1'"):
+        parse(tmp_path, f"<annotations><meta/>{track}</annotations>")
+
+
 def test_a_missing_file_names_its_path(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"none\.xml: cannot be read"):
         parse_cvat(tmp_path / "none.xml")

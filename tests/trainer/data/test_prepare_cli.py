@@ -22,7 +22,8 @@ def test_the_summary_counts_samples_classes_and_problems(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree = write_tree(tmp_path / "tree")
-    write_annotated(tree, "Surface/Surface_001", {"only_cats.jpg": polygon("cat")})
+    write_annotated(tree, "Surface/Surface_001", {"only_cats.jpg": polygon("cat") + polygon("Bike Lane")})
+    (tree / "Polygon/Polygon_zip/images").mkdir(parents=True)
     figures = tmp_path / "figures.json"
     done = call(
         tree, "--out", tmp_path / "out", "--val-folders", "002,Depth_003", "--workers", 1, "--json", figures
@@ -30,7 +31,9 @@ def test_the_summary_counts_samples_classes_and_problems(
     assert not done
     printed = capsys.readouterr().out
     assert "Surface/Surface_001/only_cats.jpg: no usable polygon of a known class" in printed
-    assert "label cat 1" in printed
+    flowing = " ".join(printed.split())
+    assert "label Bike Lane 1 (write it bike_lane), label cat 1 " in flowing
+    assert "Polygon/Polygon_zip: no image (*.jpg); what is in images belongs into this folder" in flowing
     written = json.loads(figures.read_text())
     assert written["folders"]["depth"]["val"] == ["Depth/Depth_002", "Depth/Depth_003"]
     assert written["samples"] == {

@@ -68,8 +68,8 @@ class Annotations:
 def parse_cvat(path: Path) -> Annotations:
     """Read one annotation file.
 
-    Raises DatasetError naming `path` where it cannot be read, is malformed, declares entities, or holds no
-    `<annotations>`.
+    Raises DatasetError naming `path` where it cannot be read, is malformed, declares entities, holds no
+    `<annotations>`, or tracks of a video.
     """
     try:
         root = defusedxml.ElementTree.parse(path, forbid_dtd=True).getroot()
@@ -84,6 +84,8 @@ def parse_cvat(path: Path) -> Annotations:
     if root is None or root.tag != "annotations":
         tag = "nothing" if root is None else f"<{root.tag}>"
         raise DatasetError(f"{path}: holds {tag}, not <annotations>: export it as 'CVAT for images 1.1'")
+    if root.find("image") is None and root.find("track") is not None:
+        raise DatasetError(f"{path}: is 'CVAT for video 1.1' (tracks): export it as 'CVAT for images 1.1'")
     annotations = Annotations()
     for element in root.iter("image"):
         _add_image(annotations, element, path)

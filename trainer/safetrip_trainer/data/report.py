@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -62,11 +63,17 @@ def print_report(report: PrepareReport, console: Console | None = None) -> None:
     for note in report.notes:
         console.print(f"note: {escape(note)}")
     if report.dropped:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(report.dropped.items()))
+        kinds = ", ".join(f"{kind} {count}{_meant(kind)}" for kind, count in sorted(report.dropped.items()))
         console.print(f"dropped (outside the {len(CLASS_NAMES)} classes): {escape(kinds)}")
     _print_problems(report, console)
     reused = f", {report.reused} of them unchanged since the last run" if report.reused else ""
     console.print(f"{len(report.index.samples)} samples{reused} -> {escape(str(report.index.prepared))}")
+
+
+def _meant(kind: str) -> str:
+    """Behind a dropped label that is a class but for its spelling: how that class is written."""
+    name = re.sub(r"[^a-z]+", "_", kind.removeprefix("label ").lower()).strip("_")
+    return f" (write it {name})" if kind.startswith("label ") and name in CLASS_NAMES else ""
 
 
 def _samples_table(figures: dict[str, Any]) -> Table:

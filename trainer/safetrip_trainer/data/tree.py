@@ -74,7 +74,9 @@ def _scan_annotated(
     names = tuple(entry.name for entry in entries if entry.name.lower().endswith(_IMAGES))
     xmls = tuple(entry.name for entry in entries if entry.name.lower().endswith(".xml"))
     if not names:
-        problems.append(Problem(path, "no image (*.jpg)"))
+        deeper = [entry.name for entry in entries if entry.is_dir() or entry.name.lower().endswith(".zip")]
+        hint = f"; what is in {', '.join(sorted(deeper))} belongs into this folder itself" if deeper else ""
+        problems.append(Problem(path, f"no image (*.jpg){hint}"))
         return None
     if not xmls:
         problems.append(Problem(path, f"no CVAT XML: its {len(names)} image(s) have no annotation; left out"))
