@@ -18,7 +18,7 @@ help:
 	@echo "make dist       wheel and source archive, checked -> dist"
 	@echo "make lock       the versions that make demo installs -> requirements"
 	@echo "make benchmark  latency of each precision and backend (pytest-benchmark)"
-	@echo "make gpu-check  correctness, allocation, graph and timing on this machine's NVIDIA GPU (BUNDLE=X.bundle: its engines, too)"
+	@echo "make gpu-check  correctness, allocation, graph and timing on this machine's NVIDIA GPU (BUNDLE=X.bundle: its engines, too; GPU_CHECK_ARGS='--only NAME --limit SECONDS')"
 
 # Redone only when the dependencies change: the stamp is newer than setup.cfg afterwards.
 $(READY): setup.cfg pyproject.toml $(LOCK)
@@ -59,7 +59,7 @@ benchmark: $(READY)
 
 # Runs where the GPU is, with whatever Python is there (no virtual environment is made).
 gpu-check:
-	$(PYTHON) benchmarks/gpu_check.py --json $${OUT:-runs}/gpu_check.json $(if $(BUNDLE),--bundle $(BUNDLE))
+	$(PYTHON) benchmarks/gpu_check.py --json $${OUT:-runs}/gpu_check.json $(if $(BUNDLE),--bundle $(BUNDLE)) $(GPU_CHECK_ARGS)
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info
