@@ -142,7 +142,7 @@ def compare(
                 progress(done + 1, len(frames), "compare")
     result = _judge(bundle, scores, limits, unavailable, len(frames), digest.hexdigest())
     if write:
-        _write(bundle_path, result)
+        _write(bundle_path, result, limits)
     return result
 
 
@@ -240,8 +240,8 @@ def _judge(
     return Comparison(candidates[0], tuple(candidates[1:]), unavailable, count, sha256, names)
 
 
-def _write(bundle_path: str | Path, result: Comparison) -> None:
-    """Metrics of every backend by name, and a precision's verdict: accepted on all backends that ran it."""
+def _write(bundle_path: str | Path, result: Comparison, thresholds: Thresholds) -> None:
+    """Limits, metrics of every backend by name, and a precision's verdict: accepted on all that ran it."""
     with Bundle.edit(bundle_path) as draft:
         precisions: dict[str, PrecisionInfo] = dict(draft.manifest.precisions)
         for name in {item.precision for item in (result.reference, *result.candidates)}:
@@ -249,8 +249,15 @@ def _write(bundle_path: str | Path, result: Comparison) -> None:
             compared = {
                 "frames": result.frames,
                 "frames_sha256": result.frames_sha256,
+                "limits": thresholds.limits(name).asked,
+                "min_class_share": thresholds.min_class_share,
                 "backends": {
-                    item.backend: {**item.metrics, "violations": list(item.violations)} for item in rows
+                    item.backend: {
+                        **item.metrics,
+                        "violations": list(item.violations),
+                        "unjudged": list(item.unjudged),
+                    }
+                    for item in rows
                 },
             }
             info = precisions[name]

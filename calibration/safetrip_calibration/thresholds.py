@@ -48,7 +48,7 @@ class Limits:
         is so of all of them, nothing is known of the precision, and that is a violation.
         """
         found = []
-        if self._asked and self.unjudged(metrics) == self._asked:
+        if self.asked and self.unjudged(metrics) == list(self.asked):
             found.append("none of its limits could be judged: the frames have neither labels nor depth")
         for item in fields(self):
             limit, value = getattr(self, item.name), metrics.get(item.name)
@@ -63,11 +63,12 @@ class Limits:
 
     def unjudged(self, metrics: Mapping[str, Any]) -> list[str]:
         """Names of the limits for which the frames gave no figure."""
-        return [name for name in self._asked if metrics.get(name) is None]
+        return [name for name in self.asked if metrics.get(name) is None]
 
     @property
-    def _asked(self) -> list[str]:
-        return [item.name for item in fields(self) if getattr(self, item.name) is not None]
+    def asked(self) -> dict[str, float]:
+        """The limits that there are, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,9 @@ def test_verdicts_and_figures_go_into_the_manifest(quantised: Path, scenes: Scen
     assert manifest.precisions["fp32"].accepted is True
     stored = manifest.precisions["int8"].metrics["compare"]
     assert stored["frames_sha256"] == found.frames_sha256
+    assert stored["limits"] == {"label_agreement": 1.0}
     assert "label_agreement" in stored["backends"]["onnxruntime"]["violations"][0]
+    assert stored["backends"]["onnxruntime"]["unjudged"] == []
     assert json.dumps(found.to_dict(), allow_nan=False)
 
 

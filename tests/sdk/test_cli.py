@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from safetrip_sdk import ClassTable, Overlay, Prediction, Timing
+from safetrip_sdk import Bundle, ClassTable, Overlay, Prediction, Timing
 from safetrip_sdk.cli import main
 from safetrip_sdk.errors import SafetripError
 from safetrip_sdk.summary import summarize
@@ -164,6 +165,37 @@ def test_info(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert json.loads(capsys.readouterr().out)["differences"] == []
     copy = tmp_path / "copy.bundle"
     shutil.copytree(tiny_bundle, copy)
+    row = {"violations": ["label_agreement 0.9 is below 0.95"], "unjudged": ["delta1_drop"]}
+    compared = {
+        "frames": 8,
+        "frames_sha256": "ab" * 32,
+        "limits": {"label_agreement": 0.95, "delta1_drop": 1},
+    }
+    calibrated = {"method": "percentile:99.99", "count": 64, "frames_sha256": "cd" * 32}
+    with Bundle.edit(copy) as draft:
+        info = replace(
+            draft.manifest.precisions["fp16"],
+            metrics={"compare": {**compared, "backends": {"openvino": row}}},
+            accepted=False,
+        )
+        draft.manifest = replace(
+            draft.manifest,
+            precisions={**draft.manifest.precisions, "fp16": info},
+            calibration={"precisions": {"fp16": calibrated}},
+            training={"config": "a: 1\nb: 2\n"},
+        )
+    assert main(["info", str(copy)]) == 0
+    text = capsys.readouterr().out
+    for line in (
+        "REJECTED",
+        "training config: 2 lines (in manifest.json, and with --json)",
+        "calibrated by percentile:99.99 on 64 frames (sha256 cdcdcdcdcdcd...)",
+        "compared on 8 frames (sha256 abababababab...) on openvino; "
+        "limits: label_agreement=0.95, delta1_drop=1",
+        "FAILED on openvino: label_agreement 0.9 is below 0.95",
+        "not judged on openvino, no truth: delta1_drop",
+    ):
+        assert line in text
     model = copy / "model.fp16.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"\xff")
     assert main(["info", str(copy)]) == 1

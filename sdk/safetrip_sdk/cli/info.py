@@ -12,7 +12,7 @@ from safetrip_sdk.bundle import Bundle
 from safetrip_sdk.cli.options import write_json
 from safetrip_sdk.engines import list_engines
 from safetrip_sdk.errors import BundleCorruptError
-from safetrip_sdk.manifest import Manifest
+from safetrip_sdk.manifest import MANIFEST_FILE, Manifest
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -60,6 +60,9 @@ def _print(manifest: Manifest, engines: list[dict[str, Any]], differences: tuple
         verdict = {True: "accepted", False: "REJECTED", None: "not compared"}[info.accepted]
         megabytes = manifest.files[info.file].size / 1e6
         print(f"  {name:6s} {info.file:18s} {megabytes:7.2f} MB  {verdict}")
+        for line in (_calibration(manifest.calibration, name), *_comparison(info.metrics)):
+            if line:
+                print(f"         {line}")
     for engine in engines:
         print(f"  engine {engine['file']} (driver {engine['driver'] or 'any'})")
     for entry in manifest.latency:
@@ -72,11 +75,38 @@ def _print(manifest: Manifest, engines: list[dict[str, Any]], differences: tuple
         print(f"all {len(manifest.files)} files match their hashes")
 
 
+def _calibration(entries: Mapping[str, Any], precision: str) -> str:
+    """Which frames a precision was calibrated on, and how; empty where it was not."""
+    try:
+        entry = entries["precisions"][precision]
+        method = f" by {entry['method']}" if entry["method"] else ""
+        return f"calibrated{method} on {entry['count']} frames (sha256 {entry['frames_sha256'][:12]}...)"
+    except (KeyError, TypeError):
+        return ""
+
+
+def _comparison(metrics: Mapping[str, Any]) -> list[str]:
+    """What `trainer compare` held a precision to, what crossed a limit and what could not be judged."""
+    try:
+        found = metrics["compare"]
+        limits = _text(found.get("limits", {})) or "none"
+        lines = [f"compared on {found['frames']} frames (sha256 {found['frames_sha256'][:12]}...)"]
+        lines[0] += f" on {', '.join(found['backends'])}; limits: {limits}"
+        for backend, item in found["backends"].items():
+            lines += [f"FAILED on {backend}: {text}" for text in item["violations"]]
+            if item.get("unjudged"):
+                lines.append(f"not judged on {backend}, no truth: {', '.join(item['unjudged'])}")
+        return lines
+    except (KeyError, TypeError, AttributeError):
+        return []
+
+
 def _text(value: Any) -> str:
     """One line; of a mapping `name=value` pairs, without those that a library keeps for itself."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={item}" for key, item in value.items() if not str(key).startswith("_"))
-    return str(value)
+    lines = str(value).splitlines()
+    return str(value) if len(lines) < 2 else f"{len(lines)} lines (in {MANIFEST_FILE}, and with --json)"
 
 
 def _latency(entry: Mapping[str, Any]) -> str:
