@@ -241,7 +241,7 @@ def _hash_file(path: Path) -> tuple[int, str]:
 
 def _files_under(root: Path) -> Iterator[str]:
     for file in root.rglob("*"):
-        if not file.is_dir():
+        if file.is_symlink() or not file.is_dir():
             yield file.relative_to(root).as_posix()
 
 

@@ -46,6 +46,11 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_line(value: object) -> bool:
+    """Text that a terminal shows as it is: nobody's name clears the screen or adds lines to a message."""
+    return isinstance(value, str) and value != "" and value.isprintable()
+
+
 def check_file_name(name: object) -> str:
     """A safe relative POSIX path inside a bundle, or ManifestError (no `..`, no root, no odd characters)."""
     ok = (
@@ -70,7 +75,7 @@ class ClassInfo:
     kind: str
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.name, str) and self.name != "", f"class name {self.name!r}: want text")
+        _require(_is_line(self.name), f"class name {self.name!r}: want a line of text")
         color = self.color
         ok = isinstance(color, (tuple, list)) and len(color) == 3
         ok = ok and all(_is_int(value) and 0 <= value <= 255 for value in color)
@@ -162,7 +167,7 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.name, str) and self.name != "", f"name {self.name!r}: want text")
+        _require(_is_line(self.name), f"name {self.name!r}: want a line of text")
         version = self.schema_version
         _require(version == SCHEMA_VERSION and _is_int(version), f"schema_version {version!r}: not supported")
         self._check_classes()

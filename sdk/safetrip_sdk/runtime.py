@@ -16,6 +16,7 @@ from safetrip_sdk.bundle import Bundle
 from safetrip_sdk.classes import ClassTable
 from safetrip_sdk.errors import (
     BackendUnavailableError,
+    BundleError,
     EngineError,
     RuntimeClosedError,
     SafetripError,
@@ -313,6 +314,18 @@ def _require_some_backend(bundle: Bundle, options: RuntimeOptions) -> None:
         raise BackendUnavailableError(f"no backend can run here:{reasons}")
 
 
+def _require_described(backend: Backend, bundle: Bundle) -> None:
+    """BundleError where the model is not of the size that the manifest says: one of them is another's."""
+    says = bundle.manifest.input
+    found = backend.spec.labels.shape[1:]
+    if found != (says.height, says.width):
+        backend.close()
+        raise BundleError(
+            f"{bundle.path}: the manifest says a net of {says.height}x{says.width}, its model gives "
+            f"{found[0]}x{found[1]}; copy the bundle again from where it was made"
+        )
+
+
 def _open_first(bundle: Bundle, options: RuntimeOptions, frame_size: FrameSize) -> tuple[Backend, str]:
     """The first backend, in its first precision, that opens; what was passed over is logged."""
     names = BACKENDS if options.backend == "auto" else (options.backend,)
@@ -325,7 +338,9 @@ def _open_first(bundle: Bundle, options: RuntimeOptions, frame_size: FrameSize) 
         for precision in _precisions(bundle, options):
             chosen = BackendOptions(frame_size, precision, options.wait, options.device, options.cpu)
             try:
-                return open_backend(name, bundle, chosen, options.build_if_missing), precision
+                backend = open_backend(name, bundle, chosen, options.build_if_missing)
+                _require_described(backend, bundle)
+                return backend, precision
             except (BackendUnavailableError, EngineError) as error:
                 # A GPU that stays idle is worth a warning: the robot would be slow without a word.
                 log.warning("passing over %s %s: %s", name, precision, error)

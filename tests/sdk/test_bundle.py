@@ -219,6 +219,13 @@ def test_unlisted_and_unknown(path: Path) -> None:
     assert not (path.parent / "outside").exists()
 
 
+def test_a_link_to_a_folder_is_named(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (path / "more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleCorruptError, match="more: not in the manifest"):
+        Bundle.open(path).verify()
+
+
 def test_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleNotFoundError, match="nothing at this path"):
         Bundle.open(tmp_path / "nowhere")

@@ -59,6 +59,8 @@ def test_newer_schema_says_update() -> None:
         (("classes", 0, "color"), [0, 0, 256], "RGB"),
         (("classes", 0, "kind"), "sky", "kind"),
         (("classes", 1, "name"), "sidewalk", "same name"),
+        (("classes", 1, "name"), "a\nb", "line of text"),
+        (("name",), "all files match\x1b[2J", "line of text"),
         (("classes",), [], "1 to 255"),
         (("classes",), {"a": 1}, "want a list"),
         (("input", "height"), 0, "input.height"),

@@ -17,6 +17,7 @@ from safetrip_sdk import Bundle, CpuOptions, Runtime
 from safetrip_sdk.errors import (
     BackendUnavailableError,
     BundleCorruptError,
+    BundleError,
     BundleNotFoundError,
     FrameError,
     FrameSizeError,
@@ -265,6 +266,12 @@ def test_flipped_bit_is_never_compiled(tmp_path: Path, backend: str, frame: Fram
     data[len(data) // 2] ^= 1
     model.write_bytes(data)
     with pytest.raises(BundleCorruptError, match=r"model\.fp32\.onnx"):
+        Runtime(path, backend=backend, frame_size=FRAME_SIZE)
+
+
+def test_a_model_of_another_size_than_the_manifest_says(tmp_path: Path, backend: str) -> None:
+    path = make_bundle(tmp_path / "a.bundle", {"fp32": deploy_graph()}, (NET_SIZE[0] + 1, NET_SIZE[1]))
+    with pytest.raises(BundleError, match=f"says a net of {NET_SIZE[0] + 1}x.*gives {NET_SIZE[0]}x"):
         Runtime(path, backend=backend, frame_size=FRAME_SIZE)
 
 
