@@ -118,6 +118,9 @@ class ThreadedOutput:
                 self._write(*following)
             (self._output.abandon if self._abandoned else self._output.close)()
         except BaseException as error:
+            if isinstance(error, OSError) and error.filename is None:
+                # A full disk says only that it is full: which of the outputs it was is for us to say.
+                error.filename = f"--{self.name}"
             with self._changed:
                 self._error = error
                 self._waiting.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -213,6 +214,16 @@ def test_a_video_of_a_camera_runs_at_the_pace_of_the_world(tmp_path: Path, frame
     capture = cv2.VideoCapture(str(path))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == frames
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(10 if frames == 1 else 5)
+
+
+def test_a_full_disk_is_told_with_the_output_that_met_it() -> None:
+    class Full(Slow):
+        def close(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    output = ThreadedOutput(Full(), drop=False, name="record")
+    with pytest.raises(OSError, match="No space left on device: '--record'"):
+        output.close()
 
 
 def test_an_error_reaches_the_caller_and_ends_the_output() -> None:
