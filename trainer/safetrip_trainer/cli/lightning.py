@@ -169,7 +169,10 @@ class SafetripCLI(LightningCLI):
     def after_fit(self) -> None:
         """For people and for other programs: the report, and the best weights as safetensors."""
         best = self.run_folder / "checkpoints" / "best.ckpt"
-        if not (self.trainer.is_global_zero and best.is_file()):
+        if not self.trainer.is_global_zero:
+            return
+        if not best.is_file():
+            print("no epoch was validated: there is no best checkpoint, hence no weights and no report")
             return
         restore_metrics(self.run_folder)
         file = read_weights(best)
