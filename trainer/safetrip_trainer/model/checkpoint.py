@@ -36,7 +36,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: missing, truncated, or holding objects that only pickle could make.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint")
+        what = "is a folder, no checkpoint (.ckpt, .safetensors)" if path.is_dir() else "no such checkpoint"
+        raise CheckpointError(f"{path}: {what}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's opinion of pickle protocols, for a file refused anyway
