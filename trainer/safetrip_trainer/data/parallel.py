@@ -42,8 +42,8 @@ def map_processes(
             yield from pool.map(function, items, chunksize=1)
         except BrokenProcessPool as error:
             raise DatasetError(
-                "a worker process was killed (out of memory?); run again with a smaller --workers; a script of "
-                'your own must call this below `if __name__ == "__main__":`'
+                "a worker process was killed (out of memory?); run again with a smaller --workers; a script "
+                'of your own must call this below `if __name__ == "__main__":`'
             ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
