@@ -120,8 +120,8 @@ class Pipeline:
         if size != self.frame_shape[:2]:
             raise FrameError(
                 f"frame: want {self.frame_shape[0]}x{self.frame_shape[1]} (height x width), for which the "
-                f"runtime was opened, not {size[0]}x{size[1]}; for another frame size use "
-                "Runtime.reopen(frame_size=(H, W))"
+                f"runtime was opened, not {size[0]}x{size[1]}; "
+                "for another frame size use Runtime.reopen(frame_size=(H, W))"
             )
 
     def acquire(self, timeout: float | None) -> Slot:
