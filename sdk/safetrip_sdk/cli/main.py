@@ -9,15 +9,14 @@ import argparse
 import importlib
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 from safetrip_sdk._version import __version__
 from safetrip_sdk.cli.options import check_output
 from safetrip_sdk.errors import SafetripError
+from safetrip_sdk.termination import sigterm_raises
 
 __all__ = ["main", "make_parser"]
 
@@ -69,11 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     # OpenCV warns of each way in which it cannot open a source; our own message says it once.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-    before = _terminate_like_ctrl_c()
     try:
-        for option in ("json", "stats"):
-            check_output(getattr(args, option, None))
-        return int(modules[args.verb].run(args) or 0)
+        with sigterm_raises(KeyboardInterrupt()):
+            for option in ("json", "stats"):
+                check_output(getattr(args, option, None))
+            return int(modules[args.verb].run(args) or 0)
     except SafetripError as error:
         print(f"safetrip {args.verb}: error: {error}", file=sys.stderr)
         return 2
@@ -87,18 +86,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"safetrip {args.verb}: error: {error}", file=sys.stderr)
         return 2
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
-
-
-def _terminate_like_ctrl_c() -> Any:
-    """Let SIGTERM end a verb as cleanly as Ctrl-C; the handler before, None outside the main thread."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        return signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        return None

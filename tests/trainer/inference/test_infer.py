@@ -116,7 +116,7 @@ def test_a_video_that_ends_before_its_time_is_reported(
         assert not caplog.messages
         count = infer(Brightness(), str(tmp_path / "hurt.mp4"), tmp_path / "out")
     assert 0 < count < 30
-    assert f"{count} of the 30 frames it announces" in caplog.text
+    assert f"ended after {count} of the 30 frames" in caplog.text
 
 
 def test_a_video_that_fails_leaves_the_earlier_one(tmp_path: Path) -> None:

@@ -12,13 +12,12 @@ import logging
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType, ModuleType
+from collections.abc import Sequence
+from types import ModuleType
 
 from safetrip_sdk import __version__
 from safetrip_sdk.errors import SafetripError
+from safetrip_sdk.termination import sigterm_raises
 
 __all__ = ["main", "make_parser"]
 
@@ -79,27 +78,9 @@ def _run_verb(verb: str, arguments: list[str]) -> int:
 
         return run_lightning([verb, *arguments])
     parser, module = make_parser(verb)
-    with _cleaning_up_when_terminated():
+    # Lightning has its own way for its verbs.
+    with sigterm_raises(SystemExit(128 + signal.SIGTERM)):
         return int(module.run(parser.parse_args(arguments)) or 0)
-
-
-@contextmanager
-def _cleaning_up_when_terminated() -> Iterator[None]:
-    """SIGTERM (a scheduler's) becomes an exit with 143 that clears up as Ctrl-C does: temporary files go, and
-    so do processes of our own. Lightning has its own way for its verbs.
-    """
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def make_parser(verb: str) -> tuple[argparse.ArgumentParser, ModuleType]:

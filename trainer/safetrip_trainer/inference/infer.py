@@ -74,7 +74,7 @@ def infer(predictor: Predictor, source: str, out: Path) -> int:
         if video is not None:
             video.close()
     if total is not None and count < total:
-        logger.warning("%s: %d of the %d frames it announces; the rest is damaged", source, count, total)
+        logger.warning("%s: ended after %d of the %d frames it announces: damaged?", source, count, total)
     return count
 
 
