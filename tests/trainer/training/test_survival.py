@@ -74,7 +74,12 @@ def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_weights(
     while step <= steps_per_epoch or step % steps_per_epoch == 0:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "no checkpoint in mid-epoch"
+        time.sleep(0.02)
+        # It stands still while it is looked at: reading takes as long as some steps.
+        process.send_signal(signal.SIGSTOP)
         step = load_checkpoint(last)["global_step"] if last.exists() else 0
+        if step <= steps_per_epoch or step % steps_per_epoch == 0:
+            process.send_signal(signal.SIGCONT)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     # What it had written until then is whole, whenever it died.
