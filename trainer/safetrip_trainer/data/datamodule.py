@@ -18,6 +18,7 @@ from safetrip_trainer.data.cache.store import is_url
 from safetrip_trainer.data.dataset import SafetripDataset
 from safetrip_trainer.data.index import HEADER_FILE, PreparedIndex, Sample
 from safetrip_trainer.data.loader import SampleLoader
+from safetrip_trainer.data.not_prepared import beside
 from safetrip_trainer.data.sampler import BalancedBatchSampler, BalancedOrder, ShardSampler
 from safetrip_trainer.data.source import PlaneSource, TreeSource
 from safetrip_trainer.data.statistics import total_pixels
@@ -105,7 +106,7 @@ class SafetripDataModule(L.LightningDataModule):
         """Where the prepared set is, or will be."""
         if is_url(self.root) or (Path(self.root) / HEADER_FILE).is_file():
             return self.root
-        return self.prepared or Path(self.root).with_name(Path(self.root).name + "-prepared")
+        return self.prepared or beside(Path(self.root))
 
     @property
     def index(self) -> PreparedIndex:

@@ -21,13 +21,14 @@ from safetrip_trainer.data.files import read_bytes, read_json
 from safetrip_trainer.data.images import read_gray, read_image
 from safetrip_trainer.data.kitti import decode_depth
 from safetrip_trainer.data.stereo import disparity_to_depth
-from safetrip_trainer.data.tree import SOURCES
 from safetrip_trainer.errors import DatasetError
 
-__all__ = ["HEADER_FILE", "SCHEMA_VERSION", "SPLITS", "PreparedIndex", "Sample"]
+__all__ = ["HEADER_FILE", "SCHEMA_VERSION", "SPLITS", "UNITS_FOLDER", "PreparedIndex", "Sample"]
 
 SCHEMA_VERSION = 2
 HEADER_FILE = "prepared.json"
+UNITS_FOLDER = ".units"
+"""What is done so far: there before the header is."""
 SPLITS = ("train", "val")
 
 
@@ -191,13 +192,9 @@ class PreparedIndex:
 def _read_header(folder: Path) -> dict[str, Any]:
     path = folder / HEADER_FILE
     if not path.is_file():
-        if any((folder / name).is_dir() for name in SOURCES.values()):
-            prepared = folder.with_name(f"{folder.name}-prepared")
-            raise DatasetError(
-                f"{folder}: is a raw tree; run 'trainer prepare {folder} --out {prepared}', and give that"
-            )
-        state = "is incomplete" if folder.is_dir() else "does not exist"
-        raise DatasetError(f"{folder}: {state}; run 'trainer prepare DATA --out {folder}'")
+        from safetrip_trainer.data.not_prepared import explain
+
+        raise DatasetError(f"{folder}: {explain(folder)}")
     header: dict[str, Any] = read_json(path)
     version = header.get("schema_version") if isinstance(header, dict) else None
     if not isinstance(version, int):

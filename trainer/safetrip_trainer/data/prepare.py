@@ -22,7 +22,7 @@ from safetrip_trainer.data.cache.locate import CACHE_FOLDER, named_cache
 from safetrip_trainer.data.cache.publish import publish, remove_stale_shards
 from safetrip_trainer.data.cache.store import is_url
 from safetrip_trainer.data.files import write_atomic, write_json
-from safetrip_trainer.data.index import HEADER_FILE, SCHEMA_VERSION, PreparedIndex, Sample
+from safetrip_trainer.data.index import HEADER_FILE, SCHEMA_VERSION, UNITS_FOLDER, PreparedIndex, Sample
 from safetrip_trainer.data.parallel import map_processes
 from safetrip_trainer.data.problems import Problem
 from safetrip_trainer.data.splits import split_by_fraction, split_by_name
@@ -123,7 +123,7 @@ def _check_out(prepared: Path) -> None:
         return
     if not prepared.is_dir():
         raise DatasetError(f"{prepared}: is a file; give a folder for --out")
-    ours = (prepared / HEADER_FILE).exists() or (prepared / ".units").is_dir()
+    ours = (prepared / HEADER_FILE).exists() or (prepared / UNITS_FOLDER).is_dir()
     if not ours and any(prepared.iterdir()):
         raise DatasetError(f"{prepared}: holds other files; give an empty or new folder for --out")
 

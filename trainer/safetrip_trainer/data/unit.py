@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetrip_trainer.data.cache import CacheSpec, Shard
 from safetrip_trainer.data.folder import Folder
-from safetrip_trainer.data.index import Sample
+from safetrip_trainer.data.index import UNITS_FOLDER, Sample
 from safetrip_trainer.data.problems import Problem
 from safetrip_trainer.errors import DatasetError
 
@@ -33,7 +33,7 @@ class Unit:
     @property
     def record(self) -> Path:
         """Where the unit's result is kept."""
-        return self.prepared / ".units" / self.folder.path / f"{self.number:04d}.json"
+        return self.prepared / UNITS_FOLDER / self.folder.path / f"{self.number:04d}.json"
 
 
 @dataclass
