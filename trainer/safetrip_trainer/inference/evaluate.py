@@ -83,11 +83,16 @@ def evaluate(
 
     Returns:
         `segmentation` and `depth`, as the metrics' summaries, `frames`, and under `depth` the floor
-        `mean_depth_delta1` that predicting the mean would reach.
+        `mean_depth_delta1` that predicting the mean would reach. None stands for what there was no truth for.
     """
     device = device or torch.device("cpu")
     segmentation, depth = SegmentationMetrics().to(device), DepthMetrics(MAX_DEPTH).to(device)
     baseline = _MeanDepthBaseline().to(device)
+    # No frame may have truth of a kind: with no pixels added the figures are None, and torchmetrics is quiet.
+    nothing = torch.zeros(0, device=device)
+    segmentation.update(nothing.long(), nothing.long())
+    depth.update(nothing, nothing)
+    baseline.update(nothing)
     places = ShardSampler(len(frames), rank, processes)
     for position in tqdm(places, desc="evaluate", unit="frame", disable=rank > 0):
         item = frames[position]
