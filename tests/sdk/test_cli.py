@@ -275,6 +275,59 @@ def test_overlay_of_ids_without_a_class_and_tiny_frames() -> None:
     assert image.shape == (8, 8, 3)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+def test_a_video_that_cannot_be_written_says_why(tmp_path: Path, suffix: str) -> None:
+    """The encoder says nothing of it; here of a process whose files may have 64 KiB."""
+    path = tmp_path / f"v{suffix}"
+    path.write_bytes(b"old")
+    code = (
+        "import resource, sys, numpy as np\n"
+        "from safetrip_sdk.video import VideoWriter\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))\n"
+        "writer = VideoWriter(sys.argv[1], 10)\n"
+        "random = np.random.default_rng(0)\n"
+        "try:\n"
+        "    for _ in range(20):\n"
+        "        writer.write(random.integers(0, 256, (120, 160, 3), np.uint8))\n"
+        "    writer.close()\n"
+        "except OSError as error:\n"
+        "    writer.abandon()\n"
+        "    sys.exit(str(error))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"[Errno 27] File too large: '{path}'"
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("frames_until_full", [0, 3])
+def test_a_disk_that_is_full_ends_the_run_at_once(
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    frames_until_full: int,
+) -> None:
+    real, asked = os.statvfs, []
+
+    def filling(folder: Path) -> os.statvfs_result:
+        asked.append(folder)
+        free = 0 if len(asked) > frames_until_full else 1 << 20
+        found = list(real(folder))
+        found[3] = found[4] = free  # f_bfree, f_bavail
+        return os.statvfs_result(found)
+
+    monkeypatch.setattr(os, "statvfs", filling)
+    video = tmp_path / "out/v.mp4"
+    video.parent.mkdir()
+    words = ["--source", "synthetic://64x48?fps=0", "--frames", "500", "--video", str(video)]
+    assert main(["run", str(tiny_bundle), *words]) == 2
+    assert f"error: [Errno 28] No space left on device: '{video}'" in capsys.readouterr().err
+    assert len(asked) == frames_until_full + 1
+    assert not list(video.parent.iterdir())
+
+
 def test_video_writer_keeps_the_old_file_until_done(tmp_path: Path) -> None:
     path = tmp_path / "v.avi"
     path.write_bytes(b"old")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import cv2
-
-from safetrip_sdk import atomic
+from safetrip_sdk.video import VideoWriter
 from safetrip_trainer.errors import DatasetError
 from safetrip_trainer.synth.walk import render_sequence
 
@@ -25,27 +23,18 @@ def write_video(
     """Write the walk of `seed`, `frames` images, at `speed` metres a second; the suffix names the format.
 
     A tree's walks have seeds of three numbers, so a seed of one number is a walk that no tree holds. Raises
-    DatasetError where this OpenCV cannot write the format, or the folder cannot be written.
+    SafetripError where this OpenCV cannot write the format, DatasetError where the file cannot be written.
     """
     target = Path(path)
-    # The suffix stays the last one: it is what cv2 chooses the container by.
-    temporary = atomic.sibling(target, target.suffix or ".mp4")
-    codec = "MJPG" if target.suffix.lower() == ".avi" else "mp4v"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*codec), fps, size)
-        if not writer.isOpened():
-            raise DatasetError(
-                f"{target}: this OpenCV cannot write {codec} video; use a name that ends in .avi"
-            )
+        writer = VideoWriter(target, fps)
         try:
             for frame in render_sequence(seed, frames, size, step=speed / fps):
                 writer.write(frame.image)
+            writer.close()
         finally:
-            writer.release()
-        os.replace(temporary, target)
+            writer.abandon()  # of no effect on one that is complete
     except OSError as error:
         raise DatasetError(f"{target}: cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
