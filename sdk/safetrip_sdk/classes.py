@@ -28,6 +28,9 @@ class ClassTable(tuple[str, ...]):
     Attributes:
         infos: name, colour and kind by id.
         is_obstacle: (256,) bool, by label; an id without a class (255) is no obstacle.
+
+    Raises:
+        TypeError: something that is no `ClassInfo`.
     """
 
     infos: tuple[ClassInfo, ...]
@@ -35,6 +38,8 @@ class ClassTable(tuple[str, ...]):
 
     def __new__(cls, infos: Iterable[ClassInfo]) -> ClassTable:
         listed = tuple(infos)
+        if not all(isinstance(item, ClassInfo) for item in listed):
+            raise TypeError("classes: want a ClassInfo(name, color, kind) of each, not names alone")
         self = super().__new__(cls, (item.name for item in listed))
         self.infos = listed
         self.is_obstacle = self.lookup(self.ids("obstacle"))

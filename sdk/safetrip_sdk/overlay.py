@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safetrip_sdk.classes import ClassTable
+from safetrip_sdk.frame import size_of
 from safetrip_sdk.manifest import ClassInfo
 from safetrip_sdk.prediction import Prediction
+from safetrip_sdk.results.arguments import require
 from safetrip_sdk.results.hazards import Hazard, find_hazards
 from safetrip_sdk.results.walkable import CAUTION
 from safetrip_sdk.sources.opencv import import_cv2
@@ -109,9 +111,14 @@ class Overlay:
             frame: (H, W, 3) uint8 BGR; need not have the size of the frame that was predicted.
             prediction: of that frame.
             hazards: its hazards, where they are known already.
+
+        Raises:
+            FrameError: no such frame.
+            TypeError: something else than a prediction.
         """
+        require(prediction=prediction)
         cv2 = self._cv2
-        size = (frame.shape[1], frame.shape[0])
+        size = size_of(frame)[::-1]
         colours = cv2.resize(self._colours(prediction.labels), size, interpolation=cv2.INTER_NEAREST)
         image: NDArray[np.uint8] = cv2.addWeighted(frame, 1 - self._alpha, colours, self._alpha, 0.0)
         if self._depth:

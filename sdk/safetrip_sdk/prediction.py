@@ -50,6 +50,7 @@ class Prediction:
         timing: where the time went.
 
     Raises:
+        TypeError: something else than arrays.
         ValueError: arrays that do not fit each other.
     """
 
@@ -62,7 +63,7 @@ class Prediction:
     timing: Timing
 
     def __post_init__(self) -> None:
-        shape = self.labels.shape
+        shape = getattr(self.labels, "shape", ())
         _check("labels", self.labels, np.uint8, shape)
         _check("depth", self.depth, np.float32, shape)
         if self.confidence is not None:
@@ -79,6 +80,7 @@ class Prediction:
             At most one `Hazard` for each sector; empty where no obstacle is in view.
 
         Raises:
+            TypeError: an argument of another type.
             ValueError: fewer than 1 sector, or `classes` says no kinds (see `ClassTable`).
         """
         from safetrip_sdk.results.hazards import find_hazards
@@ -93,6 +95,7 @@ class Prediction:
             sectors: side by side.
 
         Raises:
+            TypeError: an argument of another type.
             ValueError: fewer than 1 sector, no surface to walk on among the classes, or `classes` says no
                 kinds.
         """
@@ -106,6 +109,9 @@ class Prediction:
         Args:
             intrinsics: of the camera, in its own image size.
             max_distance: metres; points behind it are left out.
+
+        Raises:
+            TypeError: an argument of another type.
         """
         from safetrip_sdk.results.points import to_points
 
@@ -125,6 +131,8 @@ class Prediction:
 
 
 def _check(name: str, array: NDArray[Any], dtype: type, shape: tuple[int, ...]) -> None:
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"prediction.{name}: want a NumPy array, not {type(array).__name__}")
     if array.dtype != dtype or array.ndim != 2 or array.shape != shape:
         raise ValueError(
             f"prediction.{name}: want a {shape} {np.dtype(dtype)} array, not {array.shape} {array.dtype}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safetrip_sdk.classes import ClassTable
+from safetrip_sdk.results.arguments import require
 from safetrip_sdk.results.camera_intrinsics import CameraIntrinsics
 from safetrip_sdk.results.parts import Part, Parts, find_parts
 from safetrip_sdk.results.regions import Runs, find_runs
@@ -76,12 +77,14 @@ def find_hazards(
         At most one for each sector, from left to right; empty where no obstacle is in view.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: a number of sectors or a percentile that makes no sense.
     """
+    require("intrinsics", prediction=prediction, table=table, intrinsics=intrinsics)
     if not 0 <= percentile <= 100:
         raise ValueError(f"percentile: want 0 to 100, not {percentile}")
     height, width = prediction.labels.shape
-    camera = intrinsics.resized(height, width) if intrinsics else None
+    camera = None if intrinsics is None else intrinsics.resized(height, width)
     edges = sector_edges(width, sectors, camera)
     least = min_area * prediction.labels.size
     runs = find_runs(prediction.labels, table.is_obstacle, edges, least)

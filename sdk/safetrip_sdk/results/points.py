@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from safetrip_sdk.results.arguments import require
 from safetrip_sdk.results.camera_intrinsics import CameraIntrinsics
 
 if TYPE_CHECKING:
@@ -40,7 +42,13 @@ def to_points(
 
     Returns:
         N points in reading order; pixels without a finite depth above 0 are left out.
+
+    Raises:
+        TypeError: an argument of another type.
     """
+    require(prediction=prediction, intrinsics=intrinsics)
+    if not isinstance(max_distance, Real | None):
+        raise TypeError(f"max_distance: want metres, not {type(max_distance).__name__}")
     height, width = prediction.labels.shape
     camera = intrinsics.resized(height, width)
     depth = prediction.depth

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +24,11 @@ def sector_edges(width: int, sectors: int, intrinsics: CameraIntrinsics | None) 
         intrinsics: of an image of this width: sectors are then equal angles; else equal numbers of columns.
 
     Raises:
+        TypeError: sectors that are no whole number.
         ValueError: fewer than 1 sector, or more than there are columns.
     """
+    if not isinstance(sectors, Integral):
+        raise TypeError(f"sectors: want a whole number, not {type(sectors).__name__}")
     if not 1 <= sectors <= width:
         raise ValueError(f"sectors: want 1 to {width} (the labels' width), not {sectors}")
     if intrinsics is None:

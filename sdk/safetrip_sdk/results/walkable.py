@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safetrip_sdk.classes import ClassTable
+from safetrip_sdk.results.arguments import require
 from safetrip_sdk.results.camera_intrinsics import CameraIntrinsics
 from safetrip_sdk.results.sectors import sector_edges
 
@@ -73,8 +74,12 @@ def find_walkable(
         surfaces: names of what may be walked on.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: none of `surfaces` is a surface of this model, or a number of sectors that makes no sense.
     """
+    require("intrinsics", prediction=prediction, table=table, intrinsics=intrinsics)
+    if isinstance(surfaces, str):
+        raise TypeError(f"surfaces: want names, such as ({surfaces!r},), not one string")
     labels, depth = prediction.labels, prediction.depth
     height, width = labels.shape
     ids = [index for index in table.ids_of(surfaces) if table.infos[index].kind == "surface"]
@@ -83,7 +88,8 @@ def find_walkable(
         raise ValueError(
             f"walkable: none of {', '.join(surfaces)} is a surface of this model; it has: {there}"
         )
-    edges = sector_edges(width, sectors, intrinsics.resized(height, width) if intrinsics else None)
+    camera = None if intrinsics is None else intrinsics.resized(height, width)
+    edges = sector_edges(width, sectors, camera)
     mask = _mask(labels, ids)
     caution = _mask(labels, table.ids_of(CAUTION))
     columns = _free_by_column(mask, depth)
