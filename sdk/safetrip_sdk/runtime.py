@@ -330,6 +330,7 @@ def _open_first(bundle: Bundle, options: RuntimeOptions, frame_size: FrameSize) 
     """The first backend, in its first precision, that opens; what was passed over is logged."""
     names = BACKENDS if options.backend == "auto" else (options.backend,)
     errors: list[SafetripError] = []
+    passed_over: list[str] = []
     for name in names:
         found = probe(name, options.device)
         if not found.available:
@@ -340,12 +341,17 @@ def _open_first(bundle: Bundle, options: RuntimeOptions, frame_size: FrameSize) 
             try:
                 backend = open_backend(name, bundle, chosen, options.build_if_missing)
                 _require_described(backend, bundle)
-                return backend, precision
             except (BackendUnavailableError, EngineError) as error:
-                # A GPU that stays idle is worth a warning: the robot would be slow without a word.
-                log.warning("passing over %s %s: %s", name, precision, error)
+                passed_over.append(f"passing over {name} {precision}: {error}")
                 errors.append(error)
-    if len(errors) == 1:
+                continue
+            # A GPU that stays idle is worth a warning: the robot would be slow without a word.
+            for line in passed_over:
+                log.warning(line)
+            return backend, precision
+    # What keeps a library from running at all, it says of each precision.
+    reasons = list(dict.fromkeys(map(str, errors)))
+    if len(reasons) == 1:
         raise errors[0]
-    listing = "".join(f"\n  {error}" for error in errors)
+    listing = "".join(f"\n  {reason}" for reason in reasons)
     raise BackendUnavailableError(f"{bundle.path}: nothing that was tried can run here:{listing}")

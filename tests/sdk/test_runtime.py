@@ -334,8 +334,17 @@ def test_bf16_where_the_processor_has_it(tiny_bundle: Path, frame: Frame) -> Non
         np.testing.assert_allclose(
             runtime(frame).depth, expected(frame).mean(-1) * 80 / 255, rtol=0.02, atol=0.3
         )
-    with pytest.raises(BackendUnavailableError, match="bfloat16"):
-        Runtime(tiny_bundle, **{**options, "backend": "onnxruntime"})
+
+
+def test_a_reason_that_holds_for_every_precision_is_given_once(
+    tiny_bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(BackendUnavailableError) as caught:
+        Runtime(tiny_bundle, backend="onnxruntime", cpu=CpuOptions(bf16=True), frame_size=FRAME_SIZE)
+    assert str(caught.value) == "onnxruntime: computes no bfloat16 on a CPU; use backend='openvino'"
+    # Nothing was passed over: the error says it all.
+    assert not caplog.records
 
 
 def test_prediction_checks_its_shapes() -> None:
