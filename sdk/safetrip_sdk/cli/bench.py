@@ -41,7 +41,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="OUT", help="write the figures; - is standard output")
     parser.add_argument("--frames", type=positive, default=100, metavar="N", help="default: 100")
     parser.add_argument(
-        "--frame", type=frame_size, default=(1080, 1920), metavar="HxW", help="default: 1080x1920"
+        "--frame",
+        type=frame_size,
+        default=(1080, 1920),
+        metavar="HEIGHTxWIDTH",
+        help="of the camera's frames (default: 1080x1920)",
     )
     parser.add_argument("--source", metavar="URI", help="take the frames from here instead of making them up")
     add_runtime_options(parser)

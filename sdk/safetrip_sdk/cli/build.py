@@ -33,7 +33,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--target", choices=("auto", *engines.TARGETS), default="auto", help="default: what is here"
     )
     parser.add_argument(
-        "--frame", type=frame_size, default=(1080, 1920), metavar="HxW", help="default: 1080x1920"
+        "--frame",
+        type=frame_size,
+        default=(1080, 1920),
+        metavar="HEIGHTxWIDTH",
+        help="of the camera's frames (default: 1080x1920)",
     )
     parser.add_argument(
         "--precision",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import re
 import sys
 from pathlib import Path
@@ -17,13 +18,22 @@ from safetrip_sdk.manifest import PRECISIONS
 
 __all__ = ["add_runtime_options", "check_output", "frame_size", "positive", "runtime_options", "write_json"]
 
+log = logging.getLogger(__name__)
+
 
 def frame_size(text: str) -> tuple[int, int]:
-    """`1080x1920` -> (1080, 1920): height first, like an array's shape."""
+    """`1080x1920` -> (1080, 1920): height first, like an array's shape. A portrait is pointed out.
+
+    Cameras and `trainer synth` say it the other way around, and nothing would fail: an engine would be built
+    that no frame fits.
+    """
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     if match is None or int(match[1]) < 1 or int(match[2]) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: want HEIGHTxWIDTH, such as 1080x1920")
-    return int(match[1]), int(match[2])
+    height, width = int(match[1]), int(match[2])
+    if height > width:
+        log.warning("%s is read as HEIGHTxWIDTH: higher than wide; did you mean %dx%d?", text, width, height)
+    return height, width
 
 
 def positive(text: str) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from safetrip_trainer.cli import main
-from safetrip_trainer.cli.arguments import fraction, output_file, output_folder, whole
+from safetrip_trainer.cli.arguments import fraction, output_file, output_folder, size, sizes, whole
+from safetrip_trainer.cli.main import make_parser
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "1.5", "many", ""])
@@ -24,6 +26,31 @@ def test_bounds_are_included() -> None:
     for parse, text in ((whole(0, 255), "256"), (fraction, "1.01"), (fraction, "nan"), (fraction, "x")):
         with pytest.raises(argparse.ArgumentTypeError):
             parse(text)
+
+
+@pytest.mark.parametrize("verb", ["synth", "build", "export", "evaluate", "prepare", "model-size"])
+def test_help_says_the_order_of_a_size(verb: str) -> None:
+    parser, _ = make_parser(verb)
+    (option,) = (
+        item for item in parser._actions if item.dest in ("size", "frame", "input_size", "cache_size")
+    )
+    order = "WIDTHxHEIGHT" if verb == "synth" else "HEIGHTxWIDTH"
+    assert str(option.metavar).startswith(order)
+    assert re.search(r"1920x1080" if verb == "synth" else r"1080x1920|288x512", str(option.help))
+
+
+def test_a_size_in_the_other_order_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:
+    assert sizes("288x512,384X384") == [(288, 512), (384, 384)]
+    assert not caplog.records
+    assert size("1920x1080") == (1920, 1080)
+    parser, _ = make_parser("synth")
+    assert parser.parse_args(["out", "--size", "1920x1080"]).size == (1920, 1080)
+    assert len(caplog.records) == 1
+    assert parser.parse_args(["out", "--size", "1080x1920"]).size == (1080, 1920)
+    assert caplog.messages == [
+        "1920x1080 is read as HEIGHTxWIDTH: higher than wide; did you mean 1080x1920?",
+        "1080x1920 is read as WIDTHxHEIGHT: higher than wide; did you mean 1920x1080?",
+    ]
 
 
 def test_where_nothing_can_be_written_is_known_beforehand(tmp_path: Path) -> None:

@@ -7,15 +7,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from safetrip_sdk.cli.options import frame_size
+
 __all__ = ["fraction", "numbers", "output_file", "output_folder", "positive", "size", "sizes", "whole"]
 
 
 def size(text: str) -> tuple[int, int]:
-    """`HEIGHTxWIDTH`, e.g. `512x512`, to (height, width)."""
-    height, separator, width = text.lower().partition("x")
-    if not (separator and height.isdigit() and width.isdigit() and int(height) > 0 and int(width) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 288x512")
-    return int(height), int(width)
+    """`HEIGHTxWIDTH`, e.g. `288x512`, to (height, width)."""
+    return frame_size(text.lower())
 
 
 def sizes(text: str) -> list[tuple[int, int]]:

@@ -25,7 +25,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("bundle", type=Path, metavar="X.bundle")
     parser.add_argument("--target", required=True, choices=("rtx", "tensorrt"))
-    parser.add_argument("--frame", type=size, default=(1080, 1920), help="camera's frames (1080x1920)")
+    parser.add_argument(
+        "--frame",
+        type=size,
+        default=(1080, 1920),
+        metavar="HEIGHTxWIDTH",
+        help="of the camera's frames (1080x1920)",
+    )
     parser.add_argument("--precisions", type=_names, default=None, metavar="A,B", help="(all in the bundle)")
     parser.add_argument(
         "--compute-capabilities", type=_names, default=[], metavar="SM86,SM89", help="rtx: (all it supports)"

@@ -31,7 +31,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overlay-count", type=whole(1), default=8, metavar="N", help="how many (8)")
     parser.add_argument(
-        "--input-size", type=size, metavar="HxW", help="for a checkpoint; default: as trained"
+        "--input-size",
+        type=size,
+        metavar="HEIGHTxWIDTH",
+        help="for a checkpoint, such as 288x512; default: as trained",
     )
     parser.add_argument("--backend", default="auto", help="for a bundle; default auto")
     parser.add_argument("--precision", default="auto", help="for a bundle; default auto")

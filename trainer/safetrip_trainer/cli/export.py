@@ -37,7 +37,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=output_folder, required=True, metavar="X.bundle", help="folder to write"
     )
-    parser.add_argument("--input-size", type=size, metavar="HxW", help="default: as trained, else 512x512")
+    parser.add_argument(
+        "--input-size",
+        type=size,
+        metavar="HEIGHTxWIDTH",
+        help="such as 288x512; default: as trained, else 512x512",
+    )
     parser.add_argument(
         "--frames",
         type=Path,

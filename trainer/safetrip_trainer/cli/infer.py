@@ -22,7 +22,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", metavar="IMAGE", help="image, folder, glob or video")
     parser.add_argument("--out", type=output_folder, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(
-        "--input-size", type=size, metavar="HxW", help="for a checkpoint; default: as trained"
+        "--input-size",
+        type=size,
+        metavar="HEIGHTxWIDTH",
+        help="for a checkpoint, such as 288x512; default: as trained",
     )
     parser.add_argument("--backend", default="auto", help="for a bundle; default auto")
     parser.add_argument("--precision", default="auto", help="for a bundle; default auto")

@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--input-size",
         type=sizes,
         default=[(512, 512), (288, 512), (384, 384)],
-        metavar="HxW,..",
+        metavar="HEIGHTxWIDTH,..",
         help="512x512,288x512,384x384",
     )
     parser.add_argument("--depth-head", choices=["sigmoid", "log"], default="sigmoid", help="sigmoid")

@@ -51,8 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--cache-size",
         type=size,
         default=(512, 512),
-        metavar="HxW",
-        help="the cache's images are at least so large, unless their originals are smaller (512x512)",
+        metavar="HEIGHTxWIDTH",
+        help="the cache's images are at least so large, such as 288x512, unless their originals are smaller "
+        "(512x512)",
     )
     parser.add_argument(
         "--cache",

@@ -31,7 +31,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "teacher", type=Path, help="checkpoint of `trainer fit`: configs/teacher.yaml, or another student"
     )
     parser.add_argument("prepared", type=Path, help="what `trainer prepare` wrote")
-    parser.add_argument("--input-size", type=size, default=(512, 512), metavar="HxW", help="default 512x512")
+    parser.add_argument(
+        "--input-size",
+        type=size,
+        default=(512, 512),
+        metavar="HEIGHTxWIDTH",
+        help="such as 288x512; default 512x512",
+    )
     parser.add_argument(
         "--threshold", type=fraction, default=0.7, help="confidence that the report counts (0.7)"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
@@ -18,13 +19,18 @@ examples:
 The same seed gives the same files. Three kinds of folders come out, 2:2:1: Surface, Polygon, Depth.
 """
 
+log = logging.getLogger(__name__)
+
 
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.lower().partition("x")
     try:
-        return int(width), int(height)
+        size = int(width), int(height)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, like 1920x1080") from None
+    if size[1] > size[0]:
+        log.warning("%s is read as WIDTHxHEIGHT: higher than wide; did you mean %dx%d?", text, *size[::-1])
+    return size
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +39,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenes", type=int, default=120, help="images in all (120)")
     parser.add_argument("--seed", type=int, default=0, help="every other seed is another set of streets (0)")
     parser.add_argument(
-        "--size", type=_size, default=(1920, 1080), metavar="WxH", help="of the images (1920x1080)"
+        "--size",
+        type=_size,
+        default=(1920, 1080),
+        metavar="WIDTHxHEIGHT",
+        help="of the images (1920x1080); other verbs' sizes are HEIGHTxWIDTH",
     )
     parser.add_argument("--frames-per-folder", type=int, default=8, help="images of one walk at most (8)")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
