@@ -90,7 +90,7 @@ class ShardWriter:
             if plane is not None:
                 small = _subsample(plane, size)
                 if name == "depth":
-                    small = self._depth_codes(sample)[small]
+                    small = self._depth_codes(sample).take(small)
                 members[name] = self._append(f"{key}.{name}.png", encode_plane(small, level=2))
         about = {"id": sample.id, "source": sample.source, "width": sample.width, "height": sample.height}
         self._append(f"{key}.json", json.dumps(about, ensure_ascii=False).encode())
