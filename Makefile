@@ -15,7 +15,7 @@ help:
 	@echo "make demo       set up, then the whole chain on generated scenes -> runs/demo/report.html"
 	@echo "make test       set up, then lint, types, import rules and every test"
 	@echo "make docs       the documentation as a site -> build/site"
-	@echo "make dist       wheel and source archive, checked -> dist"
+	@echo "make dist       wheel, the robot's wheel (the SDK alone) and source archive, checked -> dist"
 	@echo "make lock       the versions that make demo installs -> requirements"
 	@echo "make benchmark  latency of each precision and backend (pytest-benchmark)"
 	@echo "make gpu-check  correctness, allocation, graph and timing on this machine's NVIDIA GPU (BUNDLE=X.bundle: its engines, too; GPU_CHECK_ARGS='--only NAME --limit SECONDS')"
@@ -47,6 +47,7 @@ docs: $(READY)
 dist: $(READY)
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python deploy/robot_wheel.py dist --quiet
 	$(BIN)/twine check --strict dist/*
 
 lock: $(READY)

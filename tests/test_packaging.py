@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import configparser
+import csv
+import email
+import hashlib
 import json
 import re
 import shutil
@@ -11,7 +15,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from safetrip_sdk import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -130,24 +137,51 @@ def test_the_lock_names_every_requirement(setup: configparser.ConfigParser) -> N
         assert missing == set(), f"{file.name}: {missing}: run `make lock`"
 
 
-@pytest.mark.slow
-def test_wheel_and_source_archive_are_fit_for_an_index(tmp_path: Path) -> None:
-    """Built from what git tracks; the wheel is pure Python and the SDK in it imports as it is."""
+def _tracked(folder: Path) -> Path:
+    """A copy of what git tracks: nobody else's build leftovers, nothing that is written into the checkout."""
     tracked = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\0")
     for name in filter(None, tracked):
         if (ROOT / name).is_file():
-            target = tmp_path / "source" / name
+            target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)
-    out = tmp_path / "dist"
-    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(tmp_path / "source")]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make dist` makes, of this environment's setuptools."""
+    source, out = _tracked(tmp_path_factory.mktemp("source")), tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)]
     subprocess.run(build, check=True, capture_output=True)
-    files = sorted(out.iterdir())
+    robot = [sys.executable, str(source / "deploy/robot_wheel.py"), str(out), "--no-build-isolation"]
+    subprocess.run(robot, check=True, capture_output=True)
+    return out
+
+
+@pytest.fixture
+def only_numpy(tmp_path: Path) -> Path:
+    """A folder of modules in which there is numpy and nothing else."""
+    folder = tmp_path / "only numpy"
+    folder.mkdir()
+    for item in Path(np.__file__).parents[1].glob("numpy*"):
+        (folder / item.name).symlink_to(item)
+    return folder
+
+
+@pytest.mark.slow
+def test_wheels_and_source_archive_are_fit_for_an_index(dist: Path) -> None:
+    """Built from what git tracks; the wheel is pure Python and the SDK in it imports as it is."""
+    files = sorted(dist.iterdir())
+    assert [file.name for file in files] == [
+        f"safetrip-{__version__}+robot-py3-none-any.whl",
+        f"safetrip-{__version__}-py3-none-any.whl",
+        f"safetrip-{__version__}.tar.gz",
+    ]
     subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *map(str, files)], check=True)
-    wheel = next(file for file in files if file.suffix == ".whl")
-    assert wheel.name.endswith("-py3-none-any.whl")
+    wheel = files[1]
     names = zipfile.ZipFile(wheel).namelist()
     packages = ("safetrip_sdk", "safetrip_trainer", "safetrip_calibration")
     assert {f"{package}/py.typed" for package in packages} <= set(names)
@@ -158,3 +192,75 @@ def test_wheel_and_source_archive_are_fit_for_an_index(tmp_path: Path) -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.startswith(str(wheel))
+
+
+@pytest.mark.slow
+def test_the_robots_wheel_is_the_sdk_alone(dist: Path, only_numpy: Path) -> None:
+    both = sorted(dist.glob("*.whl"))
+    robot, whole = (zipfile.ZipFile(file) for file in both)
+    assert both[0].stat().st_size < 300_000
+    info = f"safetrip-{__version__}+robot.dist-info/"
+    modules = {name for name in robot.namelist() if not name.startswith(info)}
+    assert modules == {name for name in whole.namelist() if name.startswith("safetrip_sdk/")}
+    assert all(robot.read(name) == whole.read(name) for name in modules)
+
+    metadata = email.message_from_bytes(robot.read(info + "METADATA"))
+    assert (metadata["Name"], metadata["Version"]) == ("safetrip", f"{__version__}+robot")
+    assert set(metadata.get_all("Provides-Extra", [])) == {"tensorrt", "rtx", "cpu", "camera", "view"}
+    for key in ("Summary", "License", "Requires-Python", "Classifier"):
+        original = email.message_from_bytes(whole.read(f"safetrip-{__version__}.dist-info/METADATA"))
+        assert metadata.get_all(key) == original.get_all(key)
+    commands = configparser.ConfigParser()
+    commands.read_string(robot.read(info + "entry_points.txt").decode())
+    assert dict(commands["console_scripts"]) == {"safetrip": "safetrip_sdk.cli:main"}
+    assert info + "licenses/LICENSE" in robot.namelist()
+    # What bundles, caches and recordings are stamped with is the version without its label.
+    code = f"import sys; sys.path[:0] = {[str(both[0]), str(only_numpy)]!r}\n" + (
+        "import safetrip_sdk; from safetrip_sdk import Runtime; from safetrip_sdk.cli import main\n"
+        "print(safetrip_sdk.__version__, sorted({m.split('.')[0] for m in sys.modules if 'site-packages' in"
+        " (getattr(sys.modules[m], '__file__', None) or '')}))\n"
+        "sys.exit(main(['doctor']))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[0] == f"{__version__} []"
+    # No backend can run in such an environment, and it says so.
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "backend='auto' would use: nothing" in done.stdout
+
+
+@pytest.mark.slow
+def test_either_wheel_replaces_the_other(dist: Path, only_numpy: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = tmp_path / "venv/bin/python"
+    (site,) = (tmp_path / "venv/lib").glob("python*/site-packages")
+    (site / "numpy.pth").write_text(f"{only_numpy}\n")
+
+    def pip(*words: str) -> str:
+        command = [str(python), "-m", "pip", "--disable-pip-version-check", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    for wheel in [*sorted(dist.glob("*.whl")), min(dist.glob("*.whl"))]:
+        is_robot = "+robot" in wheel.name
+        pip("install", "--no-index", str(wheel))
+        there = {item.name for item in site.iterdir() if item.name.startswith("safetrip")}
+        version = wheel.name.split("-")[1]
+        packages = {"safetrip_sdk"} | (set() if is_robot else {"safetrip_trainer", "safetrip_calibration"})
+        assert there == {f"safetrip-{version}.dist-info", *packages}
+        assert (tmp_path / "venv/bin/safetrip").exists()
+        assert (tmp_path / "venv/bin/trainer").exists() is not is_robot
+        assert "No broken requirements found" in pip("check")
+        # Every file is the one that RECORD describes, and none is left without a line there.
+        assert pip("list", "--format=freeze").count(f"safetrip=={version}\n") == 1
+        assert _differences(site, site / f"safetrip-{version}.dist-info/RECORD") == set()
+
+
+def _differences(site: Path, record: Path) -> set[str]:
+    """Files below the packages that RECORD lacks or describes otherwise."""
+    described = {row[0]: row[1] for row in csv.reader(record.read_text().splitlines())}
+    wrong = set()
+    for file in (item for item in site.glob("safetrip*/**/*") if item.is_file()):
+        name = str(file.relative_to(site))
+        digest = base64.urlsafe_b64encode(hashlib.sha256(file.read_bytes()).digest()).rstrip(b"=").decode()
+        if described.get(name) not in ("", f"sha256={digest}"):
+            wrong.add(name)
+    return wrong
