@@ -7,7 +7,7 @@ polygon or image is reported and left out; only a file that is no CVAT XML at al
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
@@ -66,13 +66,29 @@ class Annotations:
 
 
 def parse_cvat(path: Path) -> Annotations:
-    """Read one annotation file.
+    """Read one annotation file, of which no more than one image's elements are in memory at a time.
 
     Raises DatasetError naming `path` where it cannot be read, is malformed, declares entities, holds no
     `<annotations>`, or tracks of a video.
     """
+    annotations = Annotations()
+    for element in _images(path):
+        _add_image(annotations, element, path)
+    return annotations
+
+
+def _images(path: Path) -> Iterator[Any]:
+    """Each `<image>` in turn, emptied when the next one is asked for."""
+    found: Counter[str] = Counter()
     try:
-        root = defusedxml.ElementTree.parse(path, forbid_dtd=True).getroot()
+        with path.open("rb") as file:
+            events = defusedxml.ElementTree.iterparse(file, events=("end",), forbid_dtd=True)
+            for _, element in events:
+                found[element.tag] += 1
+                if element.tag == "image":
+                    yield element
+                    element.clear()
+            tag = events.root.tag
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}") from error
     except DefusedXmlException as error:
@@ -81,15 +97,10 @@ def parse_cvat(path: Path) -> Annotations:
         ) from error
     except (ParseError, ValueError, LookupError) as error:
         raise DatasetError(f"{path}: malformed XML ({error}); export it again from CVAT") from error
-    if root is None or root.tag != "annotations":
-        tag = "nothing" if root is None else f"<{root.tag}>"
-        raise DatasetError(f"{path}: holds {tag}, not <annotations>: export it as 'CVAT for images 1.1'")
-    if root.find("image") is None and root.find("track") is not None:
+    if tag != "annotations":
+        raise DatasetError(f"{path}: holds <{tag}>, not <annotations>: export it as 'CVAT for images 1.1'")
+    if found["track"] and not found["image"]:
         raise DatasetError(f"{path}: is 'CVAT for video 1.1' (tracks): export it as 'CVAT for images 1.1'")
-    annotations = Annotations()
-    for element in root.iter("image"):
-        _add_image(annotations, element, path)
-    return annotations
 
 
 def _add_image(annotations: Annotations, element: Any, path: Path) -> None:
