@@ -80,15 +80,15 @@ def parse_cvat(path: Path) -> Annotations:
 def _images(path: Path) -> Iterator[Any]:
     """Each `<image>` in turn, emptied when the next one is asked for."""
     found: Counter[str] = Counter()
+    root = ""
     try:
         with path.open("rb") as file:
-            events = defusedxml.ElementTree.iterparse(file, events=("end",), forbid_dtd=True)
-            for _, element in events:
+            for _, element in defusedxml.ElementTree.iterparse(file, events=("end",), forbid_dtd=True):
                 found[element.tag] += 1
                 if element.tag == "image":
                     yield element
                     element.clear()
-            tag = events.root.tag
+                root = element.tag  # which ends last
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}") from error
     except DefusedXmlException as error:
@@ -97,8 +97,8 @@ def _images(path: Path) -> Iterator[Any]:
         ) from error
     except (ParseError, ValueError, LookupError) as error:
         raise DatasetError(f"{path}: malformed XML ({error}); export it again from CVAT") from error
-    if tag != "annotations":
-        raise DatasetError(f"{path}: holds <{tag}>, not <annotations>: export it as 'CVAT for images 1.1'")
+    if root != "annotations":
+        raise DatasetError(f"{path}: holds <{root}>, not <annotations>: export it as 'CVAT for images 1.1'")
     if found["track"] and not found["image"]:
         raise DatasetError(f"{path}: is 'CVAT for video 1.1' (tracks): export it as 'CVAT for images 1.1'")
 
