@@ -4,10 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-# The versions that were tested, one file for each Python; another Python takes the newest that fit.
-# `make demo LOCK=` installs the newest on this one, too.
-PYVER  := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-LOCK   ?= $(wildcard requirements/lock-py$(PYVER).txt)
+# The versions to install, for every Python from 3.10 on; tested in full on 3.11.
+# `make demo LOCK=` installs the newest instead.
+LOCK   ?= requirements/lock.txt
 
 .PHONY: help demo test lint docs dist lock benchmark gpu-check clean
 
@@ -50,10 +49,12 @@ dist: $(READY)
 	$(BIN)/python deploy/robot_wheel.py dist --quiet
 	$(BIN)/twine check --strict dist/*
 
-lock: $(READY)
-	$(BIN)/pip-compile --quiet --upgrade --extra dev --strip-extras --no-annotate --no-header \
-	    --no-emit-index-url --no-emit-find-links --output-file requirements/lock-py$(PYVER).txt setup.cfg
-	sed --in-place '/^safetrip @/d; /^#/d; /^$$/d' requirements/lock-py$(PYVER).txt
+# uv resolves for Pythons that are not here; nothing else needs it, so it has an environment of its own.
+lock:
+	$(PYTHON) -m venv build/uv
+	build/uv/bin/pip install --quiet uv
+	build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --extra dev \
+	    --no-annotate --no-header --output-file requirements/lock.txt setup.cfg
 
 benchmark: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-enable

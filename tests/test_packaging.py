@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from safetrip_sdk import __version__
 
@@ -118,23 +120,28 @@ def test_imports_run_one_way() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_lock_names_every_requirement(setup: configparser.ConfigParser) -> None:
-    """What `make demo` installs is pinned, whatever is newest then; other Pythons take the newest."""
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_the_lock_names_every_requirement_once(
+    setup: configparser.ConfigParser, python: str, machine: str
+) -> None:
+    """What `make demo` installs is pinned on every Python, whatever is newest then."""
     extras = setup["options.extras_require"]
     wanted: set[str] = set()
     pending = ["dev"]
     while pending:
         for line in _lines(extras[pending.pop()]):
-            name, listed = re.match(r"([\w.-]+)(?:\[([\w,]+)\])?", line).groups()  # type: ignore[union-attr]
-            if name == "safetrip":
-                pending += listed.split(",")
+            requirement = Requirement(line)
+            if requirement.name == "safetrip":
+                pending += requirement.extras
             else:
-                wanted.add(name.lower().replace("_", "-"))
-    for file in (ROOT / "requirements").glob("lock-py*.txt"):
-        lines = file.read_text().splitlines()
-        assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
-        missing = wanted - {line.split("==")[0].replace("_", "-") for line in lines}
-        assert missing == set(), f"{file.name}: {missing}: run `make lock`"
+                wanted.add(canonicalize_name(requirement.name))
+    place = {"python_version": python, "python_full_version": f"{python}.9", "platform_machine": machine}
+    lock = [Requirement(line) for line in (ROOT / "requirements/lock.txt").read_text().splitlines()]
+    assert all(re.fullmatch(r"==[\w.]+", str(item.specifier)) for item in lock)
+    pinned = [item.name for item in lock if item.marker is None or item.marker.evaluate(place)]
+    assert len(pinned) == len(set(pinned))
+    assert wanted - set(pinned) == set(), "run `make lock`"
 
 
 def _tracked(folder: Path) -> Path:
