@@ -4,7 +4,8 @@
     python examples/robot_loop.py sidewalk.bundle --source synthetic://640x480 --frames 100
 
 What it shows: the newest frame's hazards, a stop that needs two frames in a row, a release that needs more,
-a stop when what it sees is old, and an orderly end. `Wheels` stands for your robot's drive.
+a stop when what it sees is old or when it sees nothing any more, and an orderly end. `Wheels` stands for your
+robot's drive.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import threading
 import time
 from collections.abc import Iterable
 
@@ -31,16 +33,22 @@ HALF_WIDTH = 0.45
 SECTORS = 31
 
 
+BLIND = 0.5
+"""Seconds without anything new to see after which the robot stands still."""
+
+
 class Wheels:
-    """The robot's drive; this one tells what it would do."""
+    """The robot's drive; this one tells what it would do, and counts its `stops`."""
 
     def __init__(self) -> None:
-        self.moving = True
+        self.moving = False
+        self.stops = 0
 
     def stop(self, why: str) -> None:
         """Stand still."""
         if self.moving:
             print(f"stop: {why}", flush=True)
+            self.stops += 1
         self.moving = False
 
     def go(self) -> None:
@@ -48,6 +56,39 @@ class Wheels:
         if not self.moving:
             print("go", flush=True)
         self.moving = True
+
+
+class DeadMansSwitch:
+    """Stops the wheels when `seen` has not been called for `BLIND` seconds, and at the end of the block.
+
+    The loop below cannot do that by itself: while a camera hangs, it waits.
+    """
+
+    def __init__(self, wheels: Wheels) -> None:
+        self._wheels = wheels
+        self._seen = threading.Event()
+        self._ending = False
+        self._thread = threading.Thread(target=self._main, name="dead-mans-switch", daemon=True)
+
+    def seen(self) -> None:
+        """Something new has been seen."""
+        self._seen.set()
+
+    def _main(self) -> None:
+        while not self._ending:
+            if not self._seen.wait(BLIND):
+                self._wheels.stop(f"nothing seen for {BLIND} s")
+            self._seen.clear()
+
+    def __enter__(self) -> DeadMansSwitch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ending = True
+        self._seen.set()
+        self._thread.join()
+        self._wheels.stop("the end")
 
 
 class Guard:
@@ -94,21 +135,21 @@ def intrinsics(source: FrameSource, fov: float) -> CameraIntrinsics:
 
 def drive(predictions: Iterable[Prediction], guard: Guard, camera: CameraIntrinsics, frames: int = 0) -> int:
     """Drive until there are no more, or for some frames (0: all); the number of times it stopped."""
-    wheels, stops = Wheels(), 0
-    for number, prediction in enumerate(predictions, 1):
-        age = (time.monotonic_ns() - prediction.captured_at) / 1e9
-        verdict, why = guard.decide(prediction, camera)
-        if age > 0.5:
-            verdict, why = True, f"what it sees is {age:.1f} s old"
-        if verdict:
-            stops += wheels.moving
-            wheels.stop(why)
-        elif verdict is False:
-            wheels.go()
-        if number == frames:
-            break
-    wheels.stop("the end")
-    return stops
+    wheels = Wheels()
+    with DeadMansSwitch(wheels) as switch:
+        for number, prediction in enumerate(predictions, 1):
+            switch.seen()
+            age = (time.monotonic_ns() - prediction.captured_at) / 1e9
+            verdict, why = guard.decide(prediction, camera)
+            if age > BLIND:
+                verdict, why = True, f"what it sees is {age:.1f} s old"
+            if verdict:
+                wheels.stop(why)
+            elif verdict is False:
+                wheels.go()
+            if number == frames:
+                break
+        return wheels.stops
 
 
 def main() -> int:

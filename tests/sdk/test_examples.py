@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from safetrip_sdk import CameraIntrinsics, ClassTable, Prediction, Timing, open_source
+from safetrip_sdk.errors import SourceError
 from safetrip_sdk.sources.scene import SCENE_CLASSES
 from safetrip_sdk.sources.synthetic import SyntheticSource
 
@@ -86,6 +89,38 @@ def test_the_robot_stops_for_what_stands_in_its_way(
     assert "go" in said.splitlines()
     assert "person" not in said
     assert "car" not in said
+
+
+def test_the_robot_stops_when_there_is_nothing_more_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    example = load("robot_loop")
+    said: list[str] = []
+    stopped = threading.Event()
+
+    class Wheels(example.Wheels):  # type: ignore[name-defined, misc]
+        def stop(self, why: str) -> None:
+            if self.moving:
+                said.append(why)
+                stopped.set()
+            super().stop(why)
+
+        def go(self) -> None:
+            said.append("go")
+            super().go()
+
+    def dying_camera() -> Iterator[Prediction]:
+        free = np.zeros(NET, np.uint8)
+        for _ in range(5):
+            now = time.monotonic_ns()
+            yield Prediction(
+                free, np.ones(NET, np.float32), None, SCENE_CLASSES, 0, now, Timing(0, 0, 0, 0, 0)
+            )
+        assert stopped.wait(60), "it waits for the camera and drives on"
+        raise SourceError("the camera is gone")
+
+    monkeypatch.setattr(example, "Wheels", Wheels)
+    with pytest.raises(SourceError):
+        example.drive(dying_camera(), example.Guard(1.5), CameraIntrinsics.from_fov(70, 640, 480))
+    assert said == ["go", "nothing seen for 0.5 s"]
 
 
 def guarded(example: ModuleType, distances: list[float]) -> list[bool | None]:
