@@ -124,7 +124,8 @@ def _free_by_column(mask: NDArray[np.bool_], depth: NDArray[np.float32]) -> NDAr
     rows = blocked.shape[0]
     first = rows - 1 - np.argmax(blocked[::-1], axis=0)
     ends = np.where(blocked[first, np.arange(width)], first + gap - 1, -1)
-    begins = ends + 1
+    # Without a break it reaches the topmost row there is; a flaw of a row or two may lie above that.
+    begins = np.where(ends < 0, np.argmax(mask, axis=0), ends + 1)
     # The way ends at a pixel that is walkable itself, or nowhere.
     columns = np.arange(width)
     inside = begins < height

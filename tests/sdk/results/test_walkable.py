@@ -49,6 +49,16 @@ def test_the_way_ends_at_the_kerb_and_at_a_caution_zone() -> None:
     assert not way.mask[scene.labels == TABLE.index("roadway")].any()
 
 
+@pytest.mark.parametrize("rows", [0, 1, GAP - 1, GAP, 40])
+def test_a_way_up_to_the_top_of_the_view_is_free_whatever_lies_there(rows: int) -> None:
+    scene = cast(CAMERA, SIZE, [Patch("sidewalk", (-50, 50), (0, 80))], [])
+    labels = np.zeros_like(scene.labels)
+    labels[:rows] = TABLE.index("roadway")
+    depth = np.repeat(np.linspace(6, 1, SIZE[0], dtype=np.float32)[:, None], SIZE[1], axis=1)
+    free = replaced(scene, labels=labels, depth=depth).walkable(sectors=3).free
+    assert (free == depth[rows, 0]).all()
+
+
 def test_blocked_at_once_open_to_the_horizon_and_flaws() -> None:
     scene = cast(CAMERA, SIZE, [Patch("roadway", (-50, 50), (0, 80))], [])
     assert (scene.walkable(sectors=3).free == 0).all()
