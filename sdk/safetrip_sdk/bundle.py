@@ -149,9 +149,13 @@ class Bundle:
         with _locked(root):
             manifest = _read_manifest(root)
             folder = atomic.sibling(root.absolute(), ".draft")
-            shutil.copytree(root, folder, copy_function=_link_or_copy)
-            draft = BundleDraft(folder, manifest)
             try:
+                # A link stays one, so that nothing from outside comes in; through a folder's, writing would
+                # leave the bundle.
+                shutil.copytree(
+                    root, folder, symlinks=True, ignore=_linked_folders, copy_function=_link_or_copy
+                )
+                draft = BundleDraft(folder, manifest)
                 yield draft
                 draft.finish()
                 atomic.exchange(folder, root)
@@ -253,6 +257,11 @@ def _check_target(root: Path, overwrite: bool) -> None:
     # Replacing a folder removes what it holds: only ever do that to a bundle.
     if not (root / MANIFEST_FILE).is_file():
         raise BundleError(f"{root}: is no bundle, so it is not overwritten; choose another name")
+
+
+def _linked_folders(folder: str, names: list[str]) -> set[str]:
+    paths = {name: os.path.join(folder, name) for name in names}
+    return {name for name, path in paths.items() if os.path.islink(path) and os.path.isdir(path)}
 
 
 def _link_or_copy(source: str, target: str) -> None:

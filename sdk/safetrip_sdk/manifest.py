@@ -113,7 +113,9 @@ class PrecisionInfo:
     def __post_init__(self) -> None:
         check_file_name(self.file)
         _require(isinstance(self.metrics, dict), f"metrics of {self.file}: want an object")
-        _require(self.accepted in (True, False, None), f"accepted of {self.file}: want true, false or null")
+        # Not `in (True, False)`: 0 is in that, and is not False.
+        ok = self.accepted is None or isinstance(self.accepted, bool)
+        _require(ok, f"accepted of {self.file}: want true, false or null")
 
 
 @dataclass(frozen=True)

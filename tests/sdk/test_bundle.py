@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import threading
@@ -184,6 +185,30 @@ def test_verify_lists_every_difference(path: Path) -> None:
     assert "engines/one.plan: No such file" in text
     assert "stray: not in the manifest" in text
     assert len(caught.value.differences) == 3
+
+
+def test_edit_takes_nothing_in_through_a_link_and_writes_nothing_out(path: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "large").write_bytes(b"x" * 1000)
+    (path / "plans").symlink_to(outside)
+    (path / "notes").symlink_to(outside / "large")
+    with Bundle.edit(path) as draft:
+        draft.write("plans/two.plan", b"two")
+    assert (path / "notes").is_symlink()
+    assert [item.name for item in (path / "plans").iterdir()] == ["two.plan"]
+    assert [item.name for item in outside.iterdir()] == ["large"]
+
+
+def test_a_copy_that_fails_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: str, target: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", target)
+
+    monkeypatch.setattr(bundle, "_link_or_copy", full)
+    with pytest.raises(OSError, match="No space"), Bundle.edit(path):
+        pass
+    assert leftovers(path) == []
+    Bundle.open(path).verify()
 
 
 def test_edit_keeps_damage_visible(path: Path) -> None:

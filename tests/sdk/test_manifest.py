@@ -70,6 +70,7 @@ def test_newer_schema_says_update() -> None:
         (("max_depth",), "80", "max_depth"),
         (("precisions", "fp7"), {"file": "a", "metrics": {}, "accepted": None}, "fp7"),
         (("precisions", "fp32", "accepted"), "yes", "accepted"),
+        (("precisions", "fp32", "accepted"), 0, "accepted"),
         (("files", "../etc/passwd"), {"sha256": "0" * 64, "size": 1}, "relative path"),
         (("files", "manifest.json"), {"sha256": "0" * 64, "size": 1}, "cannot list itself"),
         (("files", "model.fp32.onnx", "sha256"), "XYZ", "hex"),
