@@ -68,6 +68,12 @@ def test_frames_that_are_not_contiguous(tiny_bundle: Path, backend: str, frame: 
     with Runtime(tiny_bundle, backend=backend, precision="fp32") as runtime:
         flipped = frame[:, ::-1]
         assert_right(runtime(flipped), np.ascontiguousarray(flipped))
+
+
+def test_frames_that_cannot_be_written_to(tiny_bundle: Path, backend: str, frame: Frame) -> None:
+    with Runtime(tiny_bundle, backend=backend) as runtime:
+        for given in (frame, np.frombuffer(frame.tobytes(), np.uint8).reshape(frame.shape), frame):
+            assert_right(runtime(given), frame)
         assert_right(runtime(frame), frame)
 
 

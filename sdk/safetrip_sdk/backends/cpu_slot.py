@@ -44,8 +44,9 @@ class CpuSlot(ABC):
 
     def load(self, frame: NDArray[np.uint8], borrow: bool) -> None:
         """Bind a contiguous frame in place (`borrow`), or copy it into the slot's own memory."""
-        if borrow and frame.flags.c_contiguous:
-            # Binding costs some microseconds, copying a 1080p frame most of a millisecond.
+        # Binding costs some microseconds, copying a 1080p frame most of a millisecond; OpenVINO binds nothing
+        # that it could not write to.
+        if borrow and frame.flags.c_contiguous and frame.flags.writeable:
             self._use(frame)
             return
         self._use(self.frame)
