@@ -103,6 +103,8 @@ def test_interrupt_ends_cleanly_with_the_statistics(tiny_bundle: Path, tmp_path:
         (["run", "BUNDLE", "--source", "synthetic://64x48", "--precision", "int8"], "no usable precision"),
         (["run", "BUNDLE", "--source", "synthetic://64x48", "--json", "-", "--stats", "-"], "only one"),
         (["run", "BUNDLE", "--source", "synthetic://64x48", "--view", "wall"], "a view is window, web"),
+        (["run", "BUNDLE", "--source", "synthetic://64x48", "--view", "web:99999"], "want a port"),
+        (["run", "BUNDLE", "--source", "synthetic://99999x99999"], "want a size of 1 to 16384"),
         (["run", "BUNDLE", "--source", "synthetic://64x48", "--fov", "190"], "between 0 and 180"),
         (["recover", "nowhere.mcap", "--out", "x.mcap"], "nowhere.mcap: No such file"),
         (["bench", "BUNDLE", "--backend", "tensorrt"], "tensorrt"),
@@ -122,6 +124,18 @@ def test_bad_input_is_one_line_and_status_2(
     errors = capsys.readouterr().err
     assert errors.startswith(f"safetrip {words[0]}: error: ")
     assert message in errors
+
+
+def test_too_large_for_this_machine_is_bad_input(
+    tiny_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*sizes: object, **options: object) -> None:
+        raise MemoryError("Unable to allocate 768. MiB")
+
+    monkeypatch.setattr("safetrip_sdk.cli.bench.Runtime", none_left)
+    assert main(["bench", str(tiny_bundle), "--frame", "16384x16384"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.splitlines()[-1] == "safetrip bench: error: not enough memory: Unable to allocate 768. MiB"
 
 
 def test_failed_run_leaves_no_files(tiny_bundle: Path, photos: Path, tmp_path: Path) -> None:
@@ -219,7 +233,17 @@ def test_doctor(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["fly"], ["run"], ["bench", "x", "--frame", "1080"], ["run", "x", "--frames", "0"]]
+    "words",
+    [
+        [],
+        ["fly"],
+        ["run"],
+        ["bench", "x", "--frame", "1080"],
+        ["bench", "x", "--frame", "99999x99999"],
+        ["run", "x", "--frames", "0"],
+        ["run", "x", "--device", "-1"],
+        ["run", "x", "--threads", "9" * 20],
+    ],
 )
 def test_usage_errors(words: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -12,7 +12,7 @@ from safetrip_sdk._version import __version__
 from safetrip_sdk.backends import BACKENDS, GPU_BACKENDS, Availability, probe
 from safetrip_sdk.bundle import Bundle
 from safetrip_sdk.cli.advice import advise
-from safetrip_sdk.cli.options import write_json
+from safetrip_sdk.cli.options import device, write_json
 from safetrip_sdk.cli.report import paint
 from safetrip_sdk.device import describe_device
 from safetrip_sdk.engines import list_engines
@@ -49,7 +49,7 @@ PACKAGES = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("bundle", nargs="?", help="a bundle to look into as well")
-    parser.add_argument("--device", type=int, default=0, help="index of the GPU (default: 0)")
+    parser.add_argument("--device", type=device, default=0, help="index of the GPU (default: 0)")
     parser.add_argument("--json", metavar="OUT", help="the same as JSON; - is standard output")
 
 

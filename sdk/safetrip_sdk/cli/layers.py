@@ -10,7 +10,7 @@ from typing import Any
 
 from safetrip_sdk.backends.tensorrt import inspect_engine
 from safetrip_sdk.bundle import Bundle
-from safetrip_sdk.cli.options import write_json
+from safetrip_sdk.cli.options import device, write_json
 from safetrip_sdk.engine_layers import EngineLayer
 from safetrip_sdk.engines import EngineInfo, list_engines
 from safetrip_sdk.errors import EngineError
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("bundle", help="path of a bundle with engines")
     parser.add_argument("--precision", choices=PRECISIONS, help="of this one alone (default: all)")
-    parser.add_argument("--device", type=int, default=0, help="index of the GPU (default: 0)")
+    parser.add_argument("--device", type=device, default=0, help="index of the GPU (default: 0)")
     parser.add_argument("--json", metavar="OUT", help="write the layers; - is standard output")
 
 

@@ -86,3 +86,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"safetrip {args.verb}: error: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"safetrip {args.verb}: error: not enough memory: {error}", file=sys.stderr)
+        return 2

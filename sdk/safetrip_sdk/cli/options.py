@@ -14,9 +14,17 @@ from safetrip_sdk import atomic
 from safetrip_sdk.backends import BACKENDS
 from safetrip_sdk.backends.base import CpuOptions
 from safetrip_sdk.errors import SafetripError
-from safetrip_sdk.manifest import PRECISIONS
+from safetrip_sdk.manifest import MAX_SIDE, PRECISIONS
 
-__all__ = ["add_runtime_options", "check_output", "frame_size", "positive", "runtime_options", "write_json"]
+__all__ = [
+    "add_runtime_options",
+    "check_output",
+    "device",
+    "frame_size",
+    "positive",
+    "runtime_options",
+    "write_json",
+]
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +36,11 @@ def frame_size(text: str) -> tuple[int, int]:
     that no frame fits.
     """
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if match is None or int(match[1]) < 1 or int(match[2]) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: want HEIGHTxWIDTH, such as 1080x1920")
-    height, width = int(match[1]), int(match[2])
+    height, width = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: want HEIGHTxWIDTH, such as 1080x1920, at most {MAX_SIDE} each"
+        )
     if height > width:
         log.warning("%s is read as HEIGHTxWIDTH: higher than wide; did you mean %dx%d?", text, width, height)
     return height, width
@@ -38,9 +48,27 @@ def frame_size(text: str) -> tuple[int, int]:
 
 def positive(text: str) -> int:
     """An integer of 1 or more."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: want 1 or more")
-    return int(text)
+    return _whole(text, 1)
+
+
+def device(text: str) -> int:
+    """The index of a GPU."""
+    return _whole(text, 0)
+
+
+def _threads(text: str) -> int:
+    return _whole(text, 1, 1024)
+
+
+def _whole(text: str, least: int, most: int = (1 << 31) - 1) -> int:
+    """An integer within what every library that is handed it can take."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r}: want {least} to {most}")
+    return value
 
 
 def check_output(target: str | None) -> None:
@@ -65,8 +93,8 @@ def add_runtime_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="default: auto")
     group.add_argument("--slots", type=positive, default=2, help="frames in flight (default: 2)")
     group.add_argument("--wait", choices=("block", "poll", "spin"), default="block", help="default: block")
-    group.add_argument("--device", type=int, default=0, help="index of the GPU (default: 0)")
-    group.add_argument("--threads", type=positive, help="of the CPU backends (default: one per core)")
+    group.add_argument("--device", type=device, default=0, help="index of the GPU (default: 0)")
+    group.add_argument("--threads", type=_threads, help="of the CPU backends (default: one per core)")
     group.add_argument("--bf16", action="store_true", help="OpenVINO: compute in bfloat16 where the CPU can")
     group.add_argument("--build-if-missing", action="store_true", help="build a missing engine (minutes)")
 

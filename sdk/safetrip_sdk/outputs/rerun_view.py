@@ -108,6 +108,8 @@ class RerunView:
                 stream.spawn(default_blueprint=blueprint)
             elif web is not None:
                 page = int(web[1]) if web[1] else 9090
+                if not 0 < page < 65535:  # the next one is taken, too
+                    raise SafetripError(f"{target}: want a port from 1 to 65534")
                 url = stream.serve_grpc(grpc_port=page + 1, default_blueprint=blueprint)
                 self._rr.serve_web_viewer(web_port=page, open_browser=False, connect_to=url)
                 host = socket.gethostname()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safetrip_sdk.errors import SourceError
+from safetrip_sdk.manifest import MAX_SIDE
 from safetrip_sdk.sources.base import FrameSource, SourceStats
 from safetrip_sdk.sources.scene import Scene
 
@@ -32,9 +33,10 @@ class SyntheticSource(FrameSource):
 
     def __init__(self, frame_size: tuple[int, int], fps: float = 30.0, frames: int = 0) -> None:
         height, width = frame_size
-        if height < 1 or width < 1 or fps < 0 or frames < 0:
+        if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE and fps >= 0 and frames >= 0):
             raise SourceError(
-                f"synthetic: want a size of 1 or more, fps and frames of 0 or more, not {frame_size}"
+                f"synthetic: want a size of 1 to {MAX_SIDE}, fps and frames of 0 or more, "
+                f"not {width}x{height}, {fps:g} and {frames}"
             )
         self.name = f"synthetic://{width}x{height}?fps={fps:g}"
         self.frame_size = frame_size
