@@ -11,10 +11,13 @@ from safetrip_sdk.results.regions import Runs, ranges
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ENOUGH", "Part", "Parts", "find_parts"]
+__all__ = ["ENOUGH", "ENOUGH_RUNS", "Part", "Parts", "find_parts"]
 
 ENOUGH = 1024
-"""Pixels that tell a part's distance: of a larger one only every second (third...) run is looked at."""
+"""Pixels that tell a part's distance: of a larger one only every second (third...) run is looked at..."""
+
+ENOUGH_RUNS = 32
+"""... but never fewer runs than that: two rows of a wide part are a thousand pixels and tell nothing."""
 
 
 class Part(NamedTuple):
@@ -73,7 +76,8 @@ def find_parts(runs: Runs, depth: NDArray[np.float32], sectors: int, least: floa
     region, sector = runs.region[first], runs.sector[first]
     largest = np.zeros(int(region[-1]) + 1, np.intp)
     np.maximum.at(largest, region, size)
-    looked = ranges(np.zeros_like(first), count) % np.repeat(np.maximum(size // ENOUGH, 1), count) == 0
+    step = np.maximum(np.minimum(size // ENOUGH, count // ENOUGH_RUNS), 1)
+    looked = ranges(np.zeros_like(first), count) % np.repeat(step, count) == 0
     pixels = ranges(runs.start[looked], runs.length[looked])
     depths = depth[pixels]
     seen = np.add.reduceat(runs.length * looked, first)

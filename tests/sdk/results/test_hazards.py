@@ -91,6 +91,19 @@ def test_noise_moves_the_distance_by_less_than_its_own_size() -> None:
     assert hazard.distance == pytest.approx(4.0, abs=0.15)
 
 
+@pytest.mark.parametrize("sectors", [1, 3, 9])
+@pytest.mark.parametrize("rows", [240, 120, 33])
+def test_a_wide_obstacle_is_as_near_as_its_nearest_twentieth(rows: int, sectors: int) -> None:
+    """As exact as if all of its pixels were looked at, which on a ground plane differ from row to row."""
+    scene = cast(CAMERA, (512, 512), GROUND, [])
+    labels = np.full((512, 512), TABLE.index("sidewalk"), np.uint8)
+    labels[512 - rows :] = TABLE.index("car")
+    depth = np.repeat(400 * 1.2 / np.maximum(np.arange(512) - 255.5, 1), 512).reshape(512, 512)
+    found = replaced(scene, labels=labels, depth=depth.astype(np.float32)).hazards(sectors=sectors)
+    exact = float(np.percentile(depth[512 - rows :], 5))
+    assert [item.distance for item in found] == pytest.approx([exact] * sectors, rel=0.02)
+
+
 def test_specks_are_noise_and_a_thin_pole_is_none() -> None:
     scene = cast(CAMERA, SIZE, GROUND, [standing("pole", 0.0, 10.0, 0.12, 3.0)])
     assert [item.name for item in scene.hazards(sectors=1)] == ["pole"]
