@@ -27,6 +27,7 @@ from hypothesis.extra import numpy as arrays
 from safetrip_trainer.data.cache import CacheSource, CacheSpec
 from safetrip_trainer.data.cache.locate import find_cache, open_index
 from safetrip_trainer.data.cache.raw import can_be_raw, decode_raw, encode_raw, is_raw
+from safetrip_trainer.data.cache.store import Store
 from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.data.kitti import decode_depth, encode_depth
@@ -54,7 +55,7 @@ def tree(original: Path, tmp_path: Path) -> Path:
     return tmp_path / "tree"
 
 
-def _source(prepared: Path, wish: str = "auto") -> CacheSource:
+def _source(prepared: Path | str, wish: str = "auto") -> CacheSource:
     index = open_index(prepared)
     found = find_cache(prepared, index.header, wish)
     assert found is not None
@@ -355,6 +356,68 @@ def test_a_url_that_is_not_there_is_one_line(server: str, tmp_path: Path) -> Non
             open_index(place)
         assert place in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def _read_all(place: str) -> None:
+    source = _source(place)
+    for sample in open_index(place).samples:
+        source.read(sample, 1)
+
+
+def _rename(path: Path, *keys: str | int, name: str) -> None:
+    value = whole = json.loads(path.read_text())
+    for key in keys[:-1]:
+        value = value[key]
+    value[keys[-1]] = name
+    path.write_text(json.dumps(whole))
+
+
+@pytest.mark.parametrize("culprit", ["index", "manifest", "shard"])
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_remote_cache_writes_into_its_mirror_only(
+    tree: Path,
+    tmp_path: Path,
+    server: str,
+    monkeypatch: pytest.MonkeyPatch,
+    culprit: str,
+    absolute: bool,
+) -> None:
+    monkeypatch.setenv("SAFETRIP_CACHE", str(tmp_path / "mirror"))
+    served = tmp_path / "served/cache"
+    options = PrepareOptions(workers=1, progress=False, cache_size=(16, 16), cache=f"file://{served}")
+    prepare(tree, tmp_path / "away", options)
+    (tmp_path / "served/victim.py").write_text("from the server")
+    victim = tmp_path / "mirror/victim.py"
+    name = str(victim) if absolute else "../victim.py"
+    if culprit == "index":
+        _rename(served / "prepared.json", "index", name=name)
+    elif culprit == "manifest":
+        _rename(served / "prepared.json", "cache", "manifest", name=name)
+    else:
+        (manifest,) = served.glob("cache-*.json")
+        _rename(manifest, "shards", 0, "name", name=name)
+    with pytest.raises(DatasetError, match=r"victim\.py', which is not inside of it"):
+        _read_all(server)
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_a_store_touches_nothing_outside_of_it(tmp_path: Path, server: str, remote: bool) -> None:
+    (tmp_path / "served/cache").mkdir()
+    kept = tmp_path / "served/kept"
+    kept.write_bytes(b"as it was")
+    store = Store(server, tmp_path / "mirror") if remote else Store(tmp_path / "served/cache")
+    for name in ("../kept", str(kept), "sub/../../kept", ""):
+        for call in (
+            store.read,
+            store.refresh,
+            store.remove,
+            lambda name: store.exists(name, 9),
+            lambda name: store.write(name, b"other"),
+        ):
+            with pytest.raises(DatasetError, match="not inside of it"):
+                call(name)
+    assert kept.read_bytes() == b"as it was"
 
 
 @pytest.mark.parametrize("damage", ["truncate", "remove", "garble"])

@@ -33,6 +33,29 @@ def test_a_sample_survives_json() -> None:
     assert Sample.from_json(json.loads(json.dumps(sample.to_json()))) == sample
 
 
+@pytest.mark.parametrize("key", ["id", "folder", "image", "mask", "disparity", "confidence", "depth"])
+@pytest.mark.parametrize("path", ["/root/.profile", "../../victim/out", "a/../../b", "", "a\0b"])
+def test_a_sample_names_nothing_outside_of_the_tree(key: str, path: str) -> None:
+    value = Sample("a", "depth", "b", "train", 4, 3, "a.jpg", "00").to_json() | {key: path}
+    with pytest.raises(ValueError, match=key):
+        Sample.from_json(value)
+
+
+@pytest.mark.parametrize("path", ["Surface/Straße 1/a..b.jpg", "Depth/10.00\u202fAM", "Polygon/보도/…"])
+def test_a_tree_may_be_named_in_any_script(path: str) -> None:
+    sample = Sample(path, "surface", path, "train", 4, 3, path, "00")
+    assert Sample.from_json(sample.to_json()) == sample
+
+
+def test_an_index_that_leaves_its_folder_is_one_error(prepared: Path) -> None:
+    (path,) = prepared.glob("index-*.jsonl")
+    first, *others = path.read_text().splitlines()
+    moved = json.loads(first) | {"id": "../../victim/out"}
+    path.write_text("\n".join([json.dumps(moved), *others]) + "\n")
+    with pytest.raises(DatasetError, match=r"line 1 damaged \(id '../../victim/out' leads out of the tree"):
+        PreparedIndex.load(prepared)
+
+
 def test_the_index_travels_to_loader_processes(prepared: Path) -> None:
     index = PreparedIndex.load(prepared)
     index.split("train")

@@ -11,7 +11,7 @@ from typing import Any
 from safetrip_sdk import atomic
 from safetrip_trainer.errors import DatasetError
 
-__all__ = ["read_bytes", "read_json", "write_atomic", "write_json"]
+__all__ = ["is_inside", "read_bytes", "read_json", "write_atomic", "write_json"]
 
 
 def write_atomic(path: Path, data: bytes | Sequence[bytes], sync: bool = True) -> None:
@@ -32,6 +32,15 @@ def _advice(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "; free some space there, or choose another folder: what was finished is kept"
     return ""
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative name that somebody else wrote stays in the folder that it is joined to.
+
+    Letters of any script are fine: they are what a tree's own files are named with.
+    """
+    parts = name.split("/")
+    return parts[0] != "" and ".." not in parts and "\0" not in name
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -17,19 +17,28 @@ from typing import Any
 import numpy as np
 
 from safetrip_trainer.classes import NUM_CLASSES
-from safetrip_trainer.data.files import read_bytes, read_json
+from safetrip_trainer.data.files import is_inside, read_bytes, read_json
 from safetrip_trainer.data.images import read_gray, read_image
 from safetrip_trainer.data.kitti import decode_depth
 from safetrip_trainer.data.stereo import disparity_to_depth
 from safetrip_trainer.errors import DatasetError
 
-__all__ = ["HEADER_FILE", "SCHEMA_VERSION", "SPLITS", "UNITS_FOLDER", "PreparedIndex", "Sample"]
+__all__ = [
+    "HEADER_FILE",
+    "SCHEMA_VERSION",
+    "SPLITS",
+    "UNITS_FOLDER",
+    "PreparedIndex",
+    "Sample",
+    "read_header",
+]
 
 SCHEMA_VERSION = 2
 HEADER_FILE = "prepared.json"
 UNITS_FOLDER = ".units"
 """What is done so far: there before the header is."""
 SPLITS = ("train", "val")
+_PATHS = ("id", "folder", "image", "mask", "disparity", "confidence", "depth")
 
 
 @dataclass(frozen=True)
@@ -76,13 +85,18 @@ class Sample:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Sample:
-        """The inverse of `to_json`; TypeError for missing or unknown fields."""
+        """The inverse of `to_json`; TypeError for missing or unknown fields, ValueError for a path that leads
+        out of the tree: an index may come from an object store, and files are named by it.
+        """
         values = dict(value)
         if values.get("pixels") is not None:
             values["pixels"] = {int(key): int(count) for key, count in values["pixels"].items()}
         unknown = set(values) - {item.name for item in fields(cls)}
         if unknown:
             raise TypeError(f"unknown fields {sorted(unknown)}")
+        for key in _PATHS:
+            if values.get(key) is not None and not is_inside(values[key]):
+                raise ValueError(f"{key} {values[key]!r} leads out of the tree")
         return cls(**values)
 
 
@@ -114,7 +128,7 @@ class PreparedIndex:
         tree is gone (which `need_tree=False` allows: a cache may have all that is needed).
         """
         folder = Path(prepared)
-        header = _read_header(folder)
+        header = read_header(folder)
         samples = tuple(_read_samples(folder / str(header["index"])))
         if len(samples) != header["count"]:
             found = f"{len(samples)} samples in {header['index']}, {header['count']} expected"
@@ -189,7 +203,8 @@ class PreparedIndex:
         return read_gray(labels), read_gray(confidence)
 
 
-def _read_header(folder: Path) -> dict[str, Any]:
+def read_header(folder: Path) -> dict[str, Any]:
+    """prepared.json, with all that `PreparedIndex` needs; DatasetError for anything else."""
     path = folder / HEADER_FILE
     if not path.is_file():
         from safetrip_trainer.data.not_prepared import explain

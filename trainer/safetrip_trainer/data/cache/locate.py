@@ -10,7 +10,7 @@ from typing import Any
 from safetrip_trainer.data.cache.manifest import CacheManifest
 from safetrip_trainer.data.cache.store import Store, is_url
 from safetrip_trainer.data.files import read_json
-from safetrip_trainer.data.index import HEADER_FILE, PreparedIndex
+from safetrip_trainer.data.index import HEADER_FILE, PreparedIndex, read_header
 from safetrip_trainer.errors import DatasetError
 
 __all__ = ["CACHE_FOLDER", "find_cache", "named_cache", "open_index"]
@@ -27,8 +27,8 @@ def open_index(place: str | os.PathLike[str]) -> PreparedIndex:
     if not is_url(place):
         return PreparedIndex.load(place, need_tree=False)
     store = Store(place)
-    header = read_json(store.refresh(HEADER_FILE))
-    store.read(str(header["index"]))
+    store.refresh(HEADER_FILE)
+    store.read(str(read_header(store.folder)["index"]))
     return PreparedIndex.load(store.folder, need_tree=False)
 
 

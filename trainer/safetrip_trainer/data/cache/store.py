@@ -11,7 +11,7 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from safetrip_sdk import atomic
-from safetrip_trainer.data.files import write_atomic
+from safetrip_trainer.data.files import is_inside, write_atomic
 from safetrip_trainer.errors import DatasetError
 
 __all__ = ["Store", "is_url"]
@@ -28,7 +28,8 @@ class Store:
     """A folder of files, by path or URL (`s3://`, `gs://`, `https://`, whatever fsspec can open here).
 
     A remote file is copied to `mirror` when it is first read, whole and atomically, and read from there
-    afterwards; several processes may share a mirror.
+    afterwards; several processes may share a mirror. Names come from files that the store itself holds, so
+    that every method raises DatasetError for one that leads out of the folder.
 
     Args:
         place: path or URL of the folder.
@@ -51,14 +52,14 @@ class Store:
 
     def read(self, name: str) -> Path:
         """The file on this machine's disk; DatasetError where it is not there or cannot be copied."""
-        path = self.folder / name
+        path = self._path(name)
         if self.remote and not path.exists():
             self.refresh(name)
         return path
 
     def refresh(self, name: str) -> Path:
         """`read`, copied anew from a remote store: for the few files that change under one name."""
-        path = self.folder / name
+        path = self._path(name)
         if self.remote:
             temporary = atomic.sibling(path, ".part")
             try:
@@ -76,9 +77,10 @@ class Store:
 
     def exists(self, name: str, size: int) -> bool:
         """Whether the file is in the store, whole."""
+        path = self._path(name)
         try:
             if not self.remote:
-                return (self.folder / name).stat().st_size == size
+                return path.stat().st_size == size
             filesystem, root = self._open()
             return bool(filesystem.info(f"{root}/{name}")["size"] == size)
         except OSError:
@@ -88,8 +90,9 @@ class Store:
         """Put a whole file (its parts in order), atomically; DatasetError where the disk is full or the store
         refuses.
         """
+        path = self._path(name)
         if not self.remote:
-            write_atomic(self.folder / name, data, sync)
+            write_atomic(path, data, sync)
             return
         try:
             filesystem, root = self._open()
@@ -100,12 +103,19 @@ class Store:
 
     def remove(self, name: str) -> None:
         """Delete a file, be it there or not."""
+        path = self._path(name)
         if not self.remote:
-            (self.folder / name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             return
         filesystem, root = self._open()
         if filesystem.exists(f"{root}/{name}"):
             filesystem.rm_file(f"{root}/{name}")
+
+    def _path(self, name: str) -> Path:
+        if not is_inside(name):
+            reason = "which is not inside of it: damaged, or not to be trusted; take another cache"
+            raise DatasetError(f"{self.place}: names {name!r}, {reason}")
+        return self.folder / name
 
     def _open(self) -> tuple[fsspec.AbstractFileSystem, str]:
         """The file system and the folder on it; fsspec keeps one of each kind for a process."""
