@@ -1,12 +1,24 @@
 from __future__ import annotations
 
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from safetrip_trainer.data.images import encode_png, probe_image, read_gray, read_image
+from safetrip_trainer.data.images import (
+    decode_gray,
+    decode_image,
+    encode_png,
+    probe_image,
+    read_companion,
+    read_gray,
+    read_image,
+)
 from safetrip_trainer.errors import DatasetError
 from tests.trainer.data.small_tree import write_image
 
@@ -94,3 +106,44 @@ def test_gray_insists_on_its_dtype(tmp_path: Path) -> None:
         read_gray(tmp_path / "a.png")
     with pytest.raises(DatasetError, match=r"3 channel"):
         read_gray(write_image(tmp_path / "color.png"))
+
+
+def huge_png(path: Path, side: int) -> Path:
+    """A sound file that claims `side` by `side` pixels of 16 bits, without the content of that size."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(name + content).to_bytes(4, "big")
+        return len(content).to_bytes(4, "big") + name + content + checksum
+
+    header = struct.pack(">IIBBBBB", side, side, 16, 0, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    return path
+
+
+@pytest.mark.parametrize("side", [24_000, 40_000, 2**31 - 1])
+def test_a_file_that_claims_more_than_any_camera_has_is_not_decoded(tmp_path: Path, side: int) -> None:
+    with pytest.raises(DatasetError, match=rf"huge\.png: {side}x{side} is beyond 2\^28 pixels"):
+        read_gray(huge_png(tmp_path / "huge.png", side), np.uint16)
+
+
+def test_what_belongs_to_an_image_is_measured_before_it_takes_memory(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "a.png", width=48, height=32)
+    info = probe_image(image.read_bytes(), image)
+    (tmp_path / "zeros.png").write_bytes(encode_png(np.zeros((5000, 5000), np.uint16)))
+    tracemalloc.start()
+    with pytest.raises(DatasetError, match=r"zeros\.png: 5000x5000, its image is 48x32"):
+        read_companion(tmp_path / "zeros.png", np.uint16, info)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5_000_000  # of the 50 MB that it decodes to
+
+
+@pytest.mark.parametrize("decode", [decode_image, decode_gray])
+def test_what_opencv_raises_names_the_file(
+    tmp_path: Path, decode: Callable[[bytes, str], np.ndarray]
+) -> None:
+    too_large = huge_png(tmp_path / "a.png", 40_000).read_bytes()
+    for data in (b"", too_large):
+        with pytest.raises(DatasetError, match="this one: cannot be decoded"):
+            decode(data, "this one")

@@ -118,7 +118,7 @@ def test_every_unusable_thing_is_named_and_the_rest_is_used(tmp_path: Path) -> N
     png = (depth / "d1_0_disp16.png").read_bytes()
     (depth / "d1_0_disp16.png").write_bytes(png[:-20])
     (depth / "d1_1_confidence_save.png").unlink()
-    write_image(depth / "d1_1_confidence_save.png", width=9, height=9)
+    write_image(depth / "d1_1_confidence_save.png")
     (tree / "Depth/Depth_002/Depth_002.conf").write_text("fx=100\n")
 
     report = prepare(tree, tmp_path / "out", QUIET)

@@ -31,6 +31,8 @@ __all__ = [
     "reduction",
 ]
 
+_MOST_PIXELS = 1 << 28
+"""Beyond any camera; a file of a megabyte can claim a thousand times as many."""
 _JPEG_MAGIC = b"\xff\xd8"
 # SOF0..SOF15 hold the size; C4 (Huffman tables), C8 (reserved) and CC (arithmetic coding) are no frames.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -62,14 +64,20 @@ class ImageInfo:
 def probe_image(data: bytes, path: Path) -> ImageInfo:
     """Size of a complete JPEG or PNG held in `data`; `path` is for the message.
 
-    Raises DatasetError where the file is empty, truncated, damaged or of another format.
+    Raises DatasetError where the file is empty, truncated, damaged, of another format, or beyond 2^28 pixels.
     """
     if data.startswith(_JPEG_MAGIC):
-        return _probe_jpeg(data, path)
-    if data.startswith(PNG_MAGIC):
-        return _probe_png(data, path)
-    reason = "empty file" if not data else "neither JPEG nor PNG"
-    raise DatasetError(f"{path}: {reason}; replace the file or remove it")
+        info = _probe_jpeg(data, path)
+    elif data.startswith(PNG_MAGIC):
+        info = _probe_png(data, path)
+    else:
+        reason = "empty file" if not data else "neither JPEG nor PNG"
+        raise DatasetError(f"{path}: {reason}; replace the file or remove it")
+    if info.width * info.height > _MOST_PIXELS:
+        raise DatasetError(
+            f"{path}: {info.width}x{info.height} is beyond 2^28 pixels; replace the file or remove it"
+        )
+    return info
 
 
 def _probe_jpeg(data: bytes, path: Path) -> ImageInfo:
@@ -153,7 +161,14 @@ def decode_image(data: bytes | memoryview, name: str, factor: int = 1) -> np.nda
             rows = cv2.resize(rows, size, interpolation=cv2.INTER_LINEAR_EXACT)
         return cv2.cvtColor(rows, cv2.COLOR_RGB2BGR)
     flag = _REDUCTIONS.get(factor, cv2.IMREAD_COLOR_BGR) | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    return _decode(data, flag, name)
+
+
+def _decode(data: bytes | memoryview, flag: int, name: str) -> np.ndarray:
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    except cv2.error:  # an empty file, or sizes that it does not take
+        image = None
     if image is None:
         raise DatasetError(f"{name}: cannot be decoded; copy the file again")
     return image
@@ -169,24 +184,21 @@ def read_gray(path: Path, dtype: type[np.generic] = np.uint8) -> np.ndarray:
 def read_companion(path: Path, dtype: type[np.generic], image: ImageInfo) -> tuple[np.ndarray, bytes]:
     """(H, W) of a file that belongs to an image, of exactly its size, and the file's `identity`.
 
-    DatasetError naming `path` as `read_gray` has it, and where the size is another one.
+    DatasetError naming `path` as `read_gray` has it, and where the size is another one: told before decoding,
+    which takes as much memory as the file claims to have pixels.
     """
     data = read_bytes(path)
     info = probe_image(data, path)
-    plane = decode_gray(data, str(path), dtype)
-    if plane.shape != (image.height, image.width):
-        size = f"{plane.shape[1]}x{plane.shape[0]}"
-        raise DatasetError(f"{path}: {size}, its image is {image.width}x{image.height}")
-    return plane, info.identity
+    if (info.width, info.height) != (image.width, image.height):
+        raise DatasetError(f"{path}: {info.width}x{info.height}, its image is {image.width}x{image.height}")
+    return decode_gray(data, str(path), dtype), info.identity
 
 
 def decode_gray(data: bytes | memoryview, name: str, dtype: type[np.generic] = np.uint8) -> np.ndarray:
     """`read_gray` of a file's content; `name` is for the message."""
     image = decode_rows(data)
     if image is None:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise DatasetError(f"{name}: cannot be decoded; copy the file again")
+        image = _decode(data, cv2.IMREAD_UNCHANGED, name)
     if image.ndim != 2 or image.dtype != dtype:
         channels = 1 if image.ndim == 2 else image.shape[2]
         raise DatasetError(
