@@ -58,6 +58,10 @@ def _metrics(run: Path) -> dict[str, list[float]]:
     return columns
 
 
+def _contents(run: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
 def test_a_run_leaves_its_record(student: Path, prepared: PreparedIndex) -> None:
     for name in ("config.yaml", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
         assert (student / name).is_file(), name
@@ -95,22 +99,32 @@ def test_both_tasks_are_learnt_from_samples_that_each_have_one(prepared: Prepare
 
 
 def test_a_second_run_does_not_overwrite_the_first(student: Path, prepared: PreparedIndex) -> None:
-    before = (student / "metrics.csv").read_bytes()
-    _fit("demo.yaml", student.parent, prepared, *SMALL, "--run-name", "student", "--trainer.max_epochs", "1",
-         "--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1")  # fmt: skip
-    assert (student / "metrics.csv").read_bytes() == before
-    assert (student.with_name("student-2") / "metrics.csv").is_file()
+    before = _contents(student)
+    short = ("--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1")
+    named = ("--run-name", "student", "--trainer.max_epochs", "1")
+    assert _fit("demo.yaml", student.parent, prepared, *SMALL, *short, *named) == 0
+    second = student.with_name("student-2")
+    assert (second / "metrics.csv").is_file()
+    # Nor does going on with it by its own configuration, as the documentation says.
+    last = second / "checkpoints" / "last.ckpt"
+    words = ["--config", str(second / "config.yaml"), "--ckpt_path", str(last), "--trainer.max_epochs", "2"]
+    assert main(["fit", *words]) == 0
+    assert load_checkpoint(last)["epoch"] == 1
+    # What it leaves starts a new run, and not this one again.
+    config = yaml.safe_load((second / "config.yaml").read_text())
+    assert (config["run_name"], config["ckpt_path"]) == ("student-2", None)
+    assert _contents(student) == before
 
 
 def test_validating_leaves_the_runs_record_alone(
     student: Path, prepared: PreparedIndex, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = {path: path.read_bytes() for path in student.rglob("*") if path.is_file()}
+    before = _contents(student)
     words = ["--config", str(student / "config.yaml"), "--trainer.enable_progress_bar", "false"]
     best = str(student / "checkpoints" / "best.ckpt")
     assert main(["validate", *words, "--ckpt_path", best, "--trainer.limit_val_batches", "1"]) == 0
     assert "val/miou" in capsys.readouterr().out
-    assert {path: path.read_bytes() for path in student.rglob("*") if path.is_file()} == before
+    assert _contents(student) == before
 
 
 def test_predict_writes_what_the_net_says_of_every_validation_sample(

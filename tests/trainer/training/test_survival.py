@@ -145,9 +145,9 @@ def test_a_weight_that_is_no_number_stops_the_run_and_is_found_by_replay(
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     broken = load_checkpoint(last)
     broken["state_dict"]["net.decoder.adapters.3.weight"][5, 2] = float("nan")
-    torch.save(broken, tmp_path / "broken.ckpt")
+    torch.save(broken, last.with_name("broken.ckpt"))
     capsys.readouterr()
-    assert main([*words, "--ckpt_path", str(tmp_path / "broken.ckpt")]) == 2
+    assert main([*words, "--ckpt_path", str(last.with_name("broken.ckpt"))]) == 2
     (line,) = [text for text in capsys.readouterr().err.splitlines() if "error:" in text]
     assert "step 2 (epoch 1): the loss is nan" in line
     (saved,) = (tmp_path / "run").glob("nonfinite-*.safetensors")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import signal
 import sys
-import warnings
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -16,9 +14,10 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelChec
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from safetrip_calibration.calibrate import DEFAULT_METHOD
 from safetrip_sdk.errors import SafetripError
+from safetrip_trainer.cli.lightning_arguments import add_run_arguments
 from safetrip_trainer.cli.lightning_help import EXAMPLES, ExamplesFormatter
+from safetrip_trainer.cli.lightning_messages import quiet_lightning
 from safetrip_trainer.cli.progress import bar
 from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.errors import CheckpointError, TrainerError
@@ -31,11 +30,17 @@ from safetrip_trainer.training.checkpoint_io import AtomicCheckpointIO
 from safetrip_trainer.training.ema import WarmEMA
 from safetrip_trainer.training.epoch_lines import EpochLines
 from safetrip_trainer.training.guard import NonFiniteGuard
-from safetrip_trainer.training.loggers import build_loggers, claim_run_folder, restore_metrics
+from safetrip_trainer.training.loggers import build_loggers
 from safetrip_trainer.training.pictures import PredictionPictures
 from safetrip_trainer.training.prediction_files import PredictionFiles
 from safetrip_trainer.training.quantized import is_quantized, start_quantizing
 from safetrip_trainer.training.resume import require_resumable, tell_differences
+from safetrip_trainer.training.run_folder import (
+    claim_run_folder,
+    folder_of_checkpoint,
+    restore_metrics,
+    set_metrics_aside,
+)
 from safetrip_trainer.training.student import HydraTask
 from safetrip_trainer.training.task import Task
 
@@ -52,69 +57,22 @@ class SafetripCLI(LightningCLI):
     and at its end report.html and weights.safetensors.
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.claimed: Path | None = None
+        try:
+            super().__init__(*args, **options)  # runs the verb
+        finally:
+            if self.claimed is not None:
+                # A run that never began leaves no folder.
+                with suppress(OSError):
+                    self.claimed.rmdir()
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
-        parser.add_argument("--run-name", type=str, default="hydranet", help="folder of this run under OUT")
-        parser.add_argument("--project", type=str, default="safetrip", help="project on Weights & Biases")
-        parser.add_argument(
-            "--wandb",
-            type=Literal["off", "auto", "online", "offline"],
-            default="off",
-            help="log to Weights & Biases too; auto goes offline where the network is closed",
-        )
-        parser.add_argument(
-            "--save-every",
-            type=int,
-            default=500,
-            metavar="STEPS",
-            help="write last.ckpt every so many steps, besides at each epoch's end (500)",
-        )
-        parser.add_argument(
-            "--quantize",
-            type=Literal["off", "int8"],
-            default="off",
-            help="int8: quantisation-aware training of the student that --ckpt_path names",
-        )
-        parser.add_argument(
-            "--quantize-method",
-            type=str,
-            default=DEFAULT_METHOD,
-            help=f"how --quantize chooses its first scales, as trainer calibrate does ({DEFAULT_METHOD})",
-        )
-        parser.add_argument(
-            "--budget",
-            type=str,
-            default=None,
-            metavar="FILE",
-            help="refuse to train a net that is predicted to miss this budget (benchmarks/budgets/*.yaml)",
-        )
-        parser.add_argument(
-            "--over-budget",
-            type=Literal["refuse", "warn"],
-            default="refuse",
-            help="what to do with a net that misses --budget",
-        )
-        parser.add_argument(
-            "--pictures-every",
-            type=int,
-            default=5,
-            metavar="EPOCHS",
-            help="draw predictions of some validation frames every so many epochs and at the end (5; 0: off)",
-        )
-        parser.add_argument(
-            "--ema", type=float, default=0.0, help="decay of averaged weights, such as 0.999 (0: off)"
-        )
+        add_run_arguments(parser)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         config = self._get(self.config_init, "trainer", default={})
-        folder = Path(self._get(self.config, "out", "runs")) / self._get(self.config, "run_name", "hydranet")
-        if self.subcommand == "fit":
-            resume = bool(self._get(self.config, "ckpt_path")) and not self.starts_quantizing
-            folder = claim_run_folder(folder, resume=resume)
-        else:
-            # They print, and leave what the run has written: its settings and its curve are not theirs.
-            self.save_config_callback = None
-        self.run_folder = folder
+        folder = self._choose_folder()
         own_loggers = config.get("logger") in (None, True)
         if own_loggers and self.subcommand != "fit":
             kwargs["logger"] = False
@@ -122,7 +80,7 @@ class SafetripCLI(LightningCLI):
             kwargs["logger"] = build_loggers(
                 folder, self._get(self.config, "wandb", "off"), self._get(self.config, "project", "safetrip")
             )
-        callbacks = list(config.get("callbacks") or [])
+        callbacks = _listed(config.get("callbacks"))
         if self.subcommand == "fit":
             callbacks.append(NonFiniteGuard(folder))
             if not sys.stdout.isatty():
@@ -136,10 +94,30 @@ class SafetripCLI(LightningCLI):
         if self.subcommand == "predict":
             callbacks.append(PredictionFiles(folder / "predictions" / "validation"))
         # Our own samplers know their rank: Lightning's would undo the balance.
-        plugins = config.get("plugins") or []
-        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
+        kwargs["plugins"] = [*_listed(config.get("plugins")), AtomicCheckpointIO()]
         kwargs.update(callbacks=callbacks, default_root_dir=str(folder), use_distributed_sampler=False)
         return super().instantiate_trainer(**kwargs)
+
+    def _choose_folder(self) -> Path:
+        """Of a new run, one of its own; of one that goes on, and of its predictions, the checkpoint's."""
+        named = Path(self._get(self.config, "out")) / self._get(self.config, "run_name")
+        checkpoint = None if self.starts_quantizing else self._get(self.config, "ckpt_path")
+        own = folder_of_checkpoint(named, str(checkpoint)) if checkpoint else None
+        self.run_folder = own or named
+        if self.subcommand != "fit":
+            # They print, and leave what the run has written: its settings and its curve are not theirs.
+            self.save_config_callback = None
+            return self.run_folder
+        if own is None:
+            self.run_folder = self.claimed = claim_run_folder(named)
+        else:
+            set_metrics_aside(own)
+        settings = self.config[self.subcommand]
+        settings["run_name"] = self.run_folder.name
+        if checkpoint:
+            # What config.yaml starts is a new run; which checkpoint one goes on from is said each time.
+            settings["ckpt_path"] = None
+        return self.run_folder
 
     def _recorders(self, folder: Path) -> list[Callback]:
         """What leaves files in the run's folder."""
@@ -243,6 +221,11 @@ class SafetripCLI(LightningCLI):
         return not is_quantized(Path(checkpoint))
 
 
+def _listed(given: Any) -> list[Any]:
+    """What Lightning takes as one, as several or as none."""
+    return list(given) if isinstance(given, (list, tuple)) else [] if given is None else [given]
+
+
 def best_checkpoint(folder: Path) -> ModelCheckpoint:
     """Keeps `best.ckpt` (highest val/score) and `last.ckpt` in the run's folder."""
     return ModelCheckpoint(
@@ -265,30 +248,9 @@ def last_checkpoint(folder: Path, steps: int) -> ModelCheckpoint:
     )
 
 
-def _quiet_lightning() -> None:
-    """Once each, and no advertisements: Lightning prints through a handler of its own."""
-    root = logging.getLogger("lightning.pytorch")
-    root.propagate = False
-    logging.getLogger("lightning.fabric").propagate = False
-    for handler in root.handlers:
-        handler.addFilter(lambda record: "litlogger" not in record.getMessage())
-    for message in (
-        ".*LeafSpec.*",
-        ".*logging interval.*",
-        ".*does not have many workers.*",
-        ".*jsonargparse.*",
-        # A resumed run goes on in its own folder, and what stands there is kept (claim_run_folder).
-        ".*Experiment logs directory.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
-        ".*callbacks used to create the checkpoint need to be provided.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)
-    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-
-
 def run_lightning(arguments: list[str]) -> int:
     """`[fit|validate|test|predict, ...]` through Lightning's CLI; returns the exit status."""
-    _quiet_lightning()
+    quiet_lightning()
     previous = sys.argv
     # Lightning's CLI reads the process's own words; `trainer demo` calls it from inside another verb. The
     # first word stays the program's path: DDP starts its other processes with it.

@@ -40,6 +40,10 @@ class NonFiniteGuard(Callback):
         self.batch: dict[str, Any] = {}
         self.rng: dict[str, Tensor] = {}
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        # The first process claimed it: the others know its name by now only.
+        self.folder = trainer.strategy.broadcast(self.folder)
+
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: dict[str, Any], batch_idx: int
     ) -> None:

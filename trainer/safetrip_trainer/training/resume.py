@@ -9,13 +9,17 @@ from typing import Any
 from safetrip_trainer.errors import CheckpointError
 from safetrip_trainer.model.checkpoint import load_checkpoint
 
-__all__ = ["require_resumable", "tell_differences"]
+__all__ = ["is_word", "require_resumable", "tell_differences"]
 
 logger = logging.getLogger(__name__)
 
-# Words that Lightning looks up for itself.
 _WORDS = ("best", "last", "hpc")
 _KEYS = {"state_dict", "loops", "optimizer_states", "pytorch-lightning_version"}
+
+
+def is_word(checkpoint: str) -> bool:
+    """Whether it is no file's name, but a word that Lightning looks up in the run's folder."""
+    return checkpoint in _WORDS
 
 
 def require_resumable(checkpoint: str) -> None:
@@ -27,7 +31,7 @@ def require_resumable(checkpoint: str) -> None:
     Raises:
         CheckpointError: the file is missing, damaged, holds objects, or is none of a run's checkpoints.
     """
-    if checkpoint in _WORDS or "://" in checkpoint:
+    if is_word(checkpoint) or "://" in checkpoint:
         return
     path = Path(checkpoint)
     if path.suffix == ".safetensors":
