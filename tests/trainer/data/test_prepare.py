@@ -149,6 +149,31 @@ def test_every_unusable_thing_is_named_and_the_rest_is_used(tmp_path: Path) -> N
     assert {item["path"] for item in listed["problems"]} == set(found)
 
 
+def test_of_two_images_of_one_name_the_first_annotated_one_is_used(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree", folders=1)
+    # In different units, since 40 others come between; beside the third lies one that nobody annotated.
+    names = ["a.jpg", *(f"a.jpg{number:02}.jpg" for number in range(40)), "a.png", "b.png"]
+    folder = write_annotated(tree, "Surface/Surface_001", dict.fromkeys(names, polygon("sidewalk")))
+    write_image(folder / "b.jpg")
+    report = prepare(tree, tmp_path / "out", QUIET)
+    assert reasons(report) == {
+        "Surface/Surface_001/a.png": "named as a.jpg but for its suffix: that one is used; rename one",
+        "Surface/Surface_001/b.jpg": "not in Surface_001.xml: no annotation",
+        "Surface/Surface_001/frame_1_0.jpg": "not in Surface_001.xml: no annotation",
+        "Surface/Surface_001/frame_1_1.jpg": "not in Surface_001.xml: no annotation",
+    }
+    ids = [sample.id for sample in report.index.samples]
+    assert len(set(ids)) == len(ids) == 46
+    images = {sample.id: sample.image for sample in report.index.samples}
+    assert images["Surface/Surface_001/a"] == "Surface/Surface_001/a.jpg"
+    assert images["Surface/Surface_001/b"] == "Surface/Surface_001/b.png"
+
+    (folder / "a.jpg").unlink()
+    write_image(folder / "Z.jpg")  # sorts first: the later unit's own files are what they were
+    again = {sample.id: sample.image for sample in prepare(tree, tmp_path / "out", QUIET).index.samples}
+    assert again["Surface/Surface_001/a"] == "Surface/Surface_001/a.png"
+
+
 def test_a_disparity_of_zero_everywhere_is_a_problem_not_an_infinite_depth(tmp_path: Path) -> None:
     import cv2
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from safetrip_trainer.data.statistics import count_pixels
 from safetrip_trainer.data.unit import Unit, UnitResult, content_digest
 from safetrip_trainer.errors import DatasetError
 
-__all__ = ["polygon_frames"]
+__all__ = ["polygon_frames", "same_stem"]
 
 
 def polygon_frames(unit: Unit, result: UnitResult) -> Iterator[Frame]:
@@ -41,6 +41,7 @@ def polygon_frames(unit: Unit, result: UnitResult) -> Iterator[Frame]:
         _merge(annotations, parsed)
     if unit.number == 0:
         _report_folder(unit, annotations, result)
+    _keep_first_of_stem(unit.folder.names, annotations)
     for name in unit.names:
         path = f"{unit.folder.path}/{name}"
         for reason in annotations.problems.get(name, ()):
@@ -57,6 +58,28 @@ def polygon_frames(unit: Unit, result: UnitResult) -> Iterator[Frame]:
             result.report(path, error, unit.root)
             continue
         yield frame
+
+
+def same_stem(names: Sequence[str]) -> list[str]:
+    """Those that differ from another one in their suffix only, in order: a sample's name has none."""
+    count = Counter(map(_stem, names))
+    return [name for name in names if count[_stem(name)] > 1]
+
+
+def _keep_first_of_stem(names: Sequence[str], annotations: Annotations) -> None:
+    """Of those that would be one sample, the first that is annotated."""
+    kept: dict[str, str] = {}
+    for name in same_stem(names):
+        if name in annotations.images:
+            first = kept.setdefault(_stem(name), name)
+            if first != name:
+                del annotations.images[name]
+                reason = f"named as {first} but for its suffix: that one is used; rename one"
+                annotations.problems.setdefault(name, []).append(reason)
+
+
+def _stem(name: str) -> str:
+    return name.rsplit(".", 1)[0]
 
 
 @lru_cache(maxsize=1)
@@ -102,7 +125,7 @@ def _frame(unit: Unit, path: str, annotated: AnnotatedImage) -> Frame:
     if not pixels:
         raise DatasetError("its polygons cover no pixel of the image")
     digest = content_digest(info.identity, b"".join(_described(annotated)))
-    stem = path.rsplit(".", 1)[0]
+    stem = _stem(path)
     # Named by content: the masks of the index that stands stay as they are until the new index replaces it.
     target = f"masks/{stem}.{digest[:12]}.png"
     sample = Sample(

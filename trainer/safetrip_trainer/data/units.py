@@ -21,7 +21,7 @@ from safetrip_trainer.data.index import Sample
 from safetrip_trainer.data.kitti_frames import kitti_frames
 from safetrip_trainer.data.kitti_tree import kitti_files
 from safetrip_trainer.data.png import encode_plane
-from safetrip_trainer.data.polygon_frames import polygon_frames
+from safetrip_trainer.data.polygon_frames import polygon_frames, same_stem
 from safetrip_trainer.data.problems import Problem
 from safetrip_trainer.data.stereo_frames import SUFFIXES, stereo_frames
 from safetrip_trainer.data.unit import Unit, UnitResult
@@ -111,6 +111,11 @@ def _signature(unit: Unit) -> str:
     state: list[object] = [_UNITS_VERSION, CLASS_NAMES, unit.folder.path, cache]
     if unit.number == 0:  # the first unit also reports what the XML names beyond the files there are
         state.append(unit.folder.names)
+    if unit.folder.source in (
+        "surface",
+        "polygon",
+    ):  # of two, one of which is another unit's, one is left out
+        state += same_stem(unit.folder.names)
     for name in _inputs(unit):
         try:
             stat = (unit.root / name).stat()
