@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from safetrip_trainer.data.augment import NetInput, TrainingTransform, Window, evaluation_transform
 from safetrip_trainer.data.color import color_matrix
+from safetrip_trainer.data.i420 import I420
 from safetrip_trainer.data.loader import collate
 from safetrip_trainer.data.planes import Planes
 from safetrip_trainer.model.preprocess import IMAGENET_STD, normalize, resize
@@ -53,6 +54,22 @@ def test_training_without_chance_equals_evaluation() -> None:
     assert batch["image"].is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(batch["labels"][0], exact.labels)
     assert torch.equal(plain.depth, exact.depth)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("size", [(120, 160), (121, 161)])
+def test_an_image_of_the_cache_gives_what_its_colours_give(size: tuple[int, int], seed: int) -> None:
+    """Cut and resized as YCbCr: the same window and mirror, and the same colours but for chroma's steps of two pixels."""
+    across, down = np.linspace(0, 250, 384), np.linspace(250, 0, 256)[:, None]
+    ramps = np.broadcast_arrays(across + 0 * down, down + 0 * across, (across + down) / 2)
+    image = np.stack(ramps, axis=-1).astype(np.uint8)
+    stored = I420.of(image)
+    transform = TrainingTransform(size, zoom=(1.0, 2.0), jitter=0.0)
+    given = transform(Planes(stored), _rng(seed)).image.int()
+    expected = transform(Planes(stored.bgr()), _rng(seed)).image.int()
+    difference = (given - expected).abs().float()
+    assert difference.mean() < 1.5
+    assert difference.max() < 8
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -26,9 +26,10 @@ from hypothesis.extra import numpy as arrays
 
 from safetrip_trainer.data.cache import CacheSource, CacheSpec
 from safetrip_trainer.data.cache.locate import find_cache, open_index
-from safetrip_trainer.data.cache.raw import can_be_raw, decode_raw, encode_raw, is_raw
+from safetrip_trainer.data.cache.raw import decode_raw, encode_raw, is_raw
 from safetrip_trainer.data.cache.store import Store
 from safetrip_trainer.data.datamodule import SafetripDataModule
+from safetrip_trainer.data.i420 import halves
 from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.data.kitti import decode_depth, encode_depth
 from safetrip_trainer.data.prepare import PrepareOptions, prepare
@@ -71,7 +72,7 @@ def test_the_cache_holds_what_the_tree_holds_at_its_own_scale(original: Path) ->
     cache, tree = _source(original / "out"), TreeSource(index)
     for sample in index.samples:
         small, full = cache.read(sample, 255), tree.read(sample, 255)
-        assert small.image.shape == (16, 20, 3)
+        assert small.bgr.shape == (16, 20, 3)
         for reduced, whole in ((small.labels, full.labels), (small.depth, full.depth)):
             assert (reduced is None) == (whole is None)
             if reduced is not None:
@@ -127,9 +128,9 @@ def test_another_codec_writes_the_cache_again(original: Path, tree: Path, tmp_pa
     raw, jpeg = _source(original / "out"), _source(tmp_path / "out")
     for sample in report.index.samples:
         one, other = raw.read(sample, 1), jpeg.read(sample, 1)
-        assert one.image.shape == other.image.shape
+        assert one.bgr.shape == other.bgr.shape
         # Noise, the worst case for both: the chroma at half size is of little worth.
-        luma = [cv2.cvtColor(planes.image, cv2.COLOR_BGR2GRAY).astype(int) for planes in (one, other)]
+        luma = [cv2.cvtColor(planes.bgr, cv2.COLOR_BGR2GRAY).astype(int) for planes in (one, other)]
         assert np.abs(luma[0] - luma[1]).mean() < 6
         for plane in ("labels", "depth"):
             np.testing.assert_array_equal(getattr(one, plane), getattr(other, plane))
@@ -141,18 +142,18 @@ def test_raw_images_lose_less_than_jpegs_and_know_their_size() -> None:
     data = encode_raw(image)
     assert is_raw(data)
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE).shape == (51, 50)
-    decoded = decode_raw(memoryview(data), "a")
+    decoded = decode_raw(memoryview(data), "a").bgr()
     assert decoded.shape == image.shape
     assert np.abs(decoded.astype(int) - image).mean() < 2
     for whole in (image, image[:33, :49]):
-        smaller = decode_raw(encode_raw(whole, (20, 30)), "a")
+        smaller = decode_raw(encode_raw(whole, (20, 30)), "a").bgr()
         expected = cv2.resize(whole, (30, 20), interpolation=cv2.INTER_LINEAR)
         assert np.abs(smaller.astype(int) - expected).mean() < 4  # chroma steps of two pixels
     damaged = (data[:-1], data + b"0", data.replace(b"50 51", b"51 50", 1), b"P5\n0 0\n255\n", b"P5\n")
     for wrong in damaged:
         with pytest.raises(DatasetError, match=r"^a: damaged"):
             decode_raw(wrong, "a")
-    assert not can_be_raw((375, 640))
+    assert not halves((375, 640))
 
 
 def test_a_cache_of_the_first_version_is_still_read(tree: Path, tmp_path: Path) -> None:

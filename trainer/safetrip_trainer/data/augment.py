@@ -14,6 +14,7 @@ from torch import Tensor
 
 from safetrip_trainer.classes import IGNORE
 from safetrip_trainer.data.color import color_matrix
+from safetrip_trainer.data.i420 import I420, halves
 from safetrip_trainer.data.planes import Planes
 from safetrip_trainer.model.preprocess import normalize, resize
 
@@ -115,7 +116,7 @@ class TrainingTransform:
 
     def __call__(self, planes: Planes, rng: np.random.Generator) -> NetInput:
         window = self._window(planes.labels, rng)
-        image = _resized(window.cut(planes.image), self.size, cv2.INTER_LINEAR)
+        image = _image(planes, window, self.size)
         targets = [*_targets(planes, window, self.size), _confidence(planes, window, self.size)]
         if rng.random() < self.flip:
             image = cv2.flip(image, 1)
@@ -152,7 +153,7 @@ def evaluation_transform(size: tuple[int, int]) -> Transform:
     """The whole frame at the net's input size: what the deploy graph does on the robot."""
 
     def transform(planes: Planes, rng: np.random.Generator) -> NetInput:
-        rgb = torch.from_numpy(np.ascontiguousarray(planes.image[..., ::-1].transpose(2, 0, 1)))
+        rgb = torch.from_numpy(np.ascontiguousarray(planes.bgr[..., ::-1].transpose(2, 0, 1)))
         labels, depth = _targets(planes, Window(), size)
         image = normalize(resize(rgb[None].float(), size))[0]
         unlabelled = torch.tensor(IGNORE, dtype=torch.uint8)
@@ -166,6 +167,14 @@ def evaluation_transform(size: tuple[int, int]) -> Transform:
 def _plane(plane: np.ndarray | None, size: tuple[int, int], absent: Tensor) -> Tensor:
     """As a tensor; where there is none, `absent` everywhere, as a view that takes no memory."""
     return absent.expand(size) if plane is None else torch.from_numpy(plane)
+
+
+def _image(planes: Planes, window: Window, size: tuple[int, int]) -> np.ndarray:
+    """(h, w, 3) uint8 BGR of a window."""
+    if isinstance(planes.image, I420) and halves(size):
+        # The luma lies exactly where the labels do, the chromas within half of their pixel.
+        return planes.image.resized(size, window.cut).bgr()
+    return _resized(window.cut(planes.bgr), size, cv2.INTER_LINEAR)
 
 
 def _targets(

@@ -59,5 +59,7 @@ class CacheSource:
             depth = decode_gray(parts["depth"], name, np.uint16) * np.float32(1.0 / DEPTH_SCALE)
             if "confidence" in parts:
                 depth *= decode_gray(parts["confidence"], name) >= min_confidence
-        decode = decode_raw if is_raw(parts["image"]) else decode_image
-        return Planes(decode(parts["image"], name), mask, depth)
+        content = parts["image"]
+        return Planes(
+            decode_raw(content, name) if is_raw(content) else decode_image(content, name), mask, depth
+        )

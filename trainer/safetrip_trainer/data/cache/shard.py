@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 
 from safetrip_trainer.data.cache.manifest import Members, Shard
-from safetrip_trainer.data.cache.raw import RAW_SUFFIX, can_be_raw, encode_raw
+from safetrip_trainer.data.cache.raw import RAW_SUFFIX, encode_raw
 from safetrip_trainer.data.cache.store import Store
 from safetrip_trainer.data.frame import Frame
+from safetrip_trainer.data.i420 import halves
 from safetrip_trainer.data.images import decode_image, encode_jpeg, reduction
 from safetrip_trainer.data.index import Sample
 from safetrip_trainer.data.kitti import encode_depth
@@ -76,7 +77,7 @@ class ShardWriter:
         sample = frame.sample
         factor, size = self.spec.plan(sample.width, sample.height)
         key = f"{len(self._members):04d}"
-        if self.spec.raw and can_be_raw(size):
+        if self.spec.raw and halves(size):
             image = decode_image(frame.data, sample.image, factor)
             place = self._append(f"{key}.{RAW_SUFFIX}", encode_raw(image, size))
         else:
