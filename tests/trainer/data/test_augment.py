@@ -59,7 +59,7 @@ def test_training_without_chance_equals_evaluation() -> None:
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("size", [(120, 160), (121, 161)])
 def test_an_image_of_the_cache_gives_what_its_colours_give(size: tuple[int, int], seed: int) -> None:
-    """Cut and resized as YCbCr: the same window and mirror, and the same colours but for chroma's steps of two pixels."""
+    """Cut and resized as YCbCr: the same window and mirror; colours differ by chroma's two-pixel steps."""
     across, down = np.linspace(0, 250, 384), np.linspace(250, 0, 256)[:, None]
     ramps = np.broadcast_arrays(across + 0 * down, down + 0 * across, (across + down) / 2)
     image = np.stack(ramps, axis=-1).astype(np.uint8)
