@@ -5,7 +5,7 @@ Frames are streamed: each is read once, goes through every runner, and only sums
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,6 +62,8 @@ class Comparison:
         candidates: everything else that ran, in the order of precisions and backends.
         unavailable: backend, or "precision backend" -> why it did not run here.
         frames: number of frames; `frames_sha256` over their names and pixels.
+        standing: "precision backend: violations" of earlier comparisons, on backends that were not compared
+            again: the manifest goes on rejecting the precision.
     """
 
     reference: Candidate
@@ -70,10 +72,11 @@ class Comparison:
     frames: int
     frames_sha256: str
     class_names: tuple[str, ...] = field(default=())
+    standing: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> bool:
-        """True when no candidate crosses a limit."""
+        """True when no candidate crosses a limit; the manifest's verdict also heeds `standing`."""
         return all(item.accepted for item in self.candidates)
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,6 +98,7 @@ class Comparison:
             "frames_sha256": self.frames_sha256,
             "results": rows,
             "unavailable": self.unavailable,
+            "standing": list(self.standing),
         }
 
 
@@ -108,6 +112,8 @@ def compare(
     write: bool = True,
 ) -> Comparison:
     """Compare, judge by `thresholds`, and write metrics and verdicts into the bundle's manifest.
+
+    The reference always runs; like everything else it is written only where it was asked for.
 
     Args:
         bundle_path: a bundle that holds fp32.
@@ -141,9 +147,11 @@ def compare(
             if progress:
                 progress(done + 1, len(frames), "compare")
     result = _judge(bundle, scores, limits, unavailable, len(frames), digest.hexdigest())
-    if write:
-        _write(bundle_path, result, limits)
-    return result
+    if not write:
+        return result
+    asked = "fp32" in (precisions or ("fp32",)) and "onnxruntime" in (backends or ("onnxruntime",))
+    rows = (result.reference, *result.candidates) if asked else result.candidates
+    return replace(result, standing=_write(bundle_path, result, rows, limits))
 
 
 def _pairs(
@@ -240,27 +248,43 @@ def _judge(
     return Comparison(candidates[0], tuple(candidates[1:]), unavailable, count, sha256, names)
 
 
-def _write(bundle_path: str | Path, result: Comparison, thresholds: Thresholds) -> None:
-    """Limits, metrics of every backend by name, and a precision's verdict: accepted on all that ran it."""
+def _write(
+    bundle_path: str | Path, result: Comparison, rows: Sequence[Candidate], thresholds: Thresholds
+) -> tuple[str, ...]:
+    """Put `rows` into the manifest: limits, figures by backend, and each precision's verdict.
+
+    A precision is accepted where every backend that it was ever compared on accepts it: what another machine
+    found, or an earlier comparison of more, is not undone by one that leaves it out. Returns `standing`.
+    """
+    standing: list[str] = []
     with Bundle.edit(bundle_path) as draft:
         precisions: dict[str, PrecisionInfo] = dict(draft.manifest.precisions)
-        for name in {item.precision for item in (result.reference, *result.candidates)}:
-            rows = [item for item in (result.reference, *result.candidates) if item.precision == name]
-            compared = {
+        for name in dict.fromkeys(item.precision for item in rows):
+            compared: dict[str, Any] = {
                 "frames": result.frames,
                 "frames_sha256": result.frames_sha256,
                 "limits": thresholds.limits(name).asked,
                 "min_class_share": thresholds.min_class_share,
-                "backends": {
-                    item.backend: {
-                        **item.metrics,
-                        "violations": list(item.violations),
-                        "unjudged": list(item.unjudged),
-                    }
-                    for item in rows
-                },
             }
+            new = {item.backend: _row(item) for item in rows if item.precision == name}
             info = precisions[name]
-            verdict = all(item.accepted for item in rows)
-            precisions[name] = replace(info, metrics={**info.metrics, "compare": compared}, accepted=verdict)
+            kept = _kept_rows(info, compared, new)
+            rejected = {backend: row["violations"] for backend, row in kept.items() if row["violations"]}
+            standing += [f"{name} {backend}: {'; '.join(why)}" for backend, why in rejected.items()]
+            metrics = {**info.metrics, "compare": {**compared, "backends": {**new, **kept}}}
+            accepted = not rejected and not any(row["violations"] for row in new.values())
+            precisions[name] = replace(info, metrics=metrics, accepted=accepted)
         draft.manifest = replace(draft.manifest, precisions=precisions)
+    return tuple(standing)
+
+
+def _row(item: Candidate) -> dict[str, Any]:
+    return {**item.metrics, "violations": list(item.violations), "unjudged": list(item.unjudged)}
+
+
+def _kept_rows(info: PrecisionInfo, compared: Mapping[str, Any], new: Collection[str]) -> dict[str, Any]:
+    """Of backends that did not run again, with the frames and limits of their own comparison."""
+    before = info.metrics.get("compare", {})
+    about = {key: before[key] for key in compared if key in before}
+    rows = before.get("backends", {})
+    return {backend: {**about, **row} for backend, row in rows.items() if backend not in new}

@@ -35,6 +35,7 @@ def comparison_table(result: Comparison) -> str:
     lines += [
         f"not run: {name}: {reason.removeprefix(f'{name}: ')}" for name, reason in result.unavailable.items()
     ]
+    lines += [f"{text}: rejected before, not compared again: the verdict stands" for text in result.standing]
     return "\n".join(lines)
 
 

@@ -111,6 +111,48 @@ def test_verdicts_and_figures_go_into_the_manifest(quantised: Path, scenes: Scen
     assert json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_a_comparison_of_less_leaves_the_other_verdicts_where_they_are(
+    quantised: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "copy.bundle"
+    shutil.copytree(quantised, path)
+    strict = Thresholds({"fp32": Limits(depth_error_to_fp32=0.0), "int8": Limits(label_agreement=1.0)})
+    full = compare(path, Scenes(4), backends=CPU, thresholds=strict)
+    before = Bundle.open(path).manifest.precisions
+    assert [before[name].accepted for name in ("fp32", "fp16", "int8")] == [False, True, False]
+    assert full.standing == ()
+
+    found = compare(path, Scenes(2), ["int8"], ["onnxruntime"], LOOSE)
+    after = Bundle.open(path).manifest.precisions
+    assert (after["fp32"], after["fp16"]) == (before["fp32"], before["fp16"])
+    assert found.accepted  # what ran
+    assert after["int8"].accepted is False  # for OpenVINO still computes what it did
+    assert [text.split(":")[0] for text in found.standing] == ["int8 openvino"]
+    assert "rejected before, not compared again" in comparison_table(found)
+    assert found.to_dict()["standing"] == list(found.standing)
+    (now, then) = (item["int8"].metrics["compare"] for item in (after, before))
+    assert (now["frames"], now["limits"]) == (2, {})
+    assert now["backends"]["onnxruntime"]["violations"] == []
+    held = {
+        "frames": 4,
+        "frames_sha256": full.frames_sha256,
+        "limits": then["limits"],
+        "min_class_share": 0.0,
+    }
+    assert now["backends"]["openvino"] == {**held, **then["backends"]["openvino"]}
+
+    compare(path, Scenes(3), ["int8"], ["onnxruntime"], LOOSE)  # the record of OpenVINO's own frames stays
+    assert (
+        Bundle.open(path).manifest.precisions["int8"].metrics["compare"]["backends"]["openvino"]
+        == (now["backends"]["openvino"])
+    )
+    done = compare(path, Scenes(2), ["int8"], ["openvino"], LOOSE)
+    info = Bundle.open(path).manifest.precisions["int8"]
+    assert info.accepted is True
+    assert done.standing == ()
+    assert set(info.metrics["compare"]["backends"]) == set(CPU)
+
+
 def test_table_names_what_was_rejected_and_what_could_not_run(quantised: Path) -> None:
     strict = Thresholds({"int8": Limits(label_agreement=1.0)})
     found = compare(quantised, Scenes(2), precisions=["int8"], thresholds=strict, write=False)

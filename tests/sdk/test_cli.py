@@ -185,11 +185,12 @@ def test_info(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         "frames_sha256": "ab" * 32,
         "limits": {"label_agreement": 0.95, "delta1_drop": 1},
     }
+    earlier = {"violations": [], "frames": 500, "frames_sha256": "ef" * 32, "limits": {}}
     calibrated = {"method": "percentile:99.99", "count": 64, "frames_sha256": "cd" * 32}
     with Bundle.edit(copy) as draft:
         info = replace(
             draft.manifest.precisions["fp16"],
-            metrics={"compare": {**compared, "backends": {"openvino": row}}},
+            metrics={"compare": {**compared, "backends": {"openvino": row, "onnxruntime": earlier}}},
             accepted=False,
         )
         draft.manifest = replace(
@@ -206,6 +207,7 @@ def test_info(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         "calibrated by percentile:99.99 on 64 frames (sha256 cdcdcdcdcdcd...)",
         "compared on 8 frames (sha256 abababababab...) on openvino; "
         "limits: label_agreement=0.95, delta1_drop=1",
+        "compared on 500 frames (sha256 efefefefefef...) on onnxruntime; limits: none",
         "FAILED on openvino: label_agreement 0.9 is below 0.95",
         "not judged on openvino, no truth: delta1_drop",
     ):

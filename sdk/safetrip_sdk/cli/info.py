@@ -89,9 +89,15 @@ def _comparison(metrics: Mapping[str, Any]) -> list[str]:
     """What `trainer compare` held a precision to, what crossed a limit and what could not be judged."""
     try:
         found = metrics["compare"]
-        limits = _text(found.get("limits", {})) or "none"
-        lines = [f"compared on {found['frames']} frames (sha256 {found['frames_sha256'][:12]}...)"]
-        lines[0] += f" on {', '.join(found['backends'])}; limits: {limits}"
+        held: dict[tuple[str, str], list[str]] = {}
+        for backend, item in found["backends"].items():
+            own = {**found, **item}  # a backend that was left out last time says what it was held to before
+            frames = f"{own['frames']} frames (sha256 {own['frames_sha256'][:12]}...)"
+            held.setdefault((frames, _text(own.get("limits", {})) or "none"), []).append(backend)
+        lines = [
+            f"compared on {frames} on {', '.join(backends)}; limits: {limits}"
+            for (frames, limits), backends in held.items()
+        ]
         for backend, item in found["backends"].items():
             lines += [f"FAILED on {backend}: {text}" for text in item["violations"]]
             if item.get("unjudged"):

@@ -24,7 +24,8 @@ examples:
   polygraphy run sidewalk.bundle/model.int8.onnx --onnxrt --graph-optimization-level ORT_DISABLE_ALL \\
       --load-inputs runs/compare/inputs.json               replays what --out saved
 
-Figures and verdicts go into the bundle's manifest. Exit status 1 when a limit is crossed.
+Figures and verdicts go into the bundle's manifest, of what was compared: a precision that another backend
+rejected before stays rejected until that one is compared again. Exit status 1 when a limit is crossed.
 """
 
 
