@@ -244,16 +244,22 @@ def test_two_processes_train_as_one_run(prepared: PreparedIndex, tmp_path: Path)
     """DDP over gloo, through the real command: Lightning starts the second process by itself."""
     config = str(ROOT / "configs" / "demo.yaml")
     words = f"""
-        --data.root {prepared.prepared} --data.batch_size 2 --data.num_workers 0 --trainer.devices 2
+        --data.root {prepared.prepared} --data.batch_size 1 --data.num_workers 0 --trainer.devices 2
         --trainer.strategy ddp --trainer.max_epochs 1 --out {tmp_path} --run-name two"""
     command = [sys.executable, "-m", "safetrip_trainer", "fit", "--config", config, *SMALL, *words.split()]
-    command += ["--data.size", "[64, 96]"]
+    # One process gets the images with depth, the other those with classes.
+    command += ["--data.size", "[64, 96]", "--data.ratios", "{surface: 1, depth: 1}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert sorted(item.name for item in tmp_path.iterdir()) == ["two"]
-    train = len(prepared.split("train"))
-    assert load_checkpoint(tmp_path / "two" / "checkpoints" / "last.ckpt")["global_step"] == train // 4
-    assert "val/miou" in _metrics(tmp_path / "two")
+    train = [sample for sample in prepared.split("train") if sample.source in ("surface", "depth")]
+    assert load_checkpoint(tmp_path / "two" / "checkpoints" / "last.ckpt")["global_step"] == len(train) // 2
+    metrics = _metrics(tmp_path / "two")
+    assert "val/miou" in metrics
+    # What is logged is the loss of the whole batch: near that of a net that knows nothing yet.
+    (segmentation,) = metrics["train/segmentation_loss"]
+    assert segmentation == pytest.approx(np.log(24), rel=0.25)
+    assert metrics["train/loss"] == [pytest.approx((segmentation + metrics["train/depth_loss"][0]) / 2)]
 
 
 def test_weights_and_biases_goes_offline_where_the_network_is_closed(

@@ -110,9 +110,11 @@ class Task(L.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         losses = self.losses(batch)
         total, size = losses.pop("total"), batch["image"].shape[0]
-        self.log("train/loss", total, prog_bar=True, on_step=False, on_epoch=True, batch_size=size)
+        # A process has its share of the sum over the global batch: the mean over processes is the loss.
+        shown: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": size, "sync_dist": True}
+        self.log("train/loss", total, prog_bar=True, **shown)
         for name, value in losses.items():
-            self.log(f"train/{name}_loss", value, on_step=False, on_epoch=True, batch_size=size)
+            self.log(f"train/{name}_loss", value, **shown)
         return total
 
     def parameter_groups(self) -> list[dict[str, Any]]:
