@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from safetrip_calibration.frames import SelectedFrames
+from safetrip_calibration.frames import FramesDigest, SelectedFrames
 from safetrip_calibration.runners import RuntimeRunner, quiet
 from safetrip_calibration.scoring import Score, score_metrics
 from safetrip_sdk import Runtime
@@ -16,7 +17,19 @@ from safetrip_sdk.backends import BackendOptions, probe
 from safetrip_sdk.backends.base import Backend
 from safetrip_sdk.manifest import Manifest
 
-__all__ = ["Evaluator"]
+__all__ = ["Evaluator", "evaluation_key"]
+
+
+def evaluation_key(frames: SelectedFrames, manifest: Manifest, min_class_share: float) -> str:
+    """SHA-256 of what an `Evaluator`'s figures depend on beside the models: frames and truth, the manifest's
+    classes, input and maximum depth, the share, and the backend that is here.
+    """
+    digest = FramesDigest(truth=True)
+    for item in frames:
+        digest.update(item)
+    net = (manifest.class_names, manifest.input, manifest.max_depth)
+    state = (digest.hexdigest(), net, min_class_share, _backend())
+    return hashlib.sha256(repr(state).encode()).hexdigest()
 
 
 class Evaluator:
@@ -80,9 +93,13 @@ class Evaluator:
         return RuntimeRunner(opener, self._manifest.input.name, "variant")
 
 
+def _backend() -> str:
+    return "openvino" if probe("openvino").available else "onnxruntime"
+
+
 def _open(model: bytes, frame_size: tuple[int, int]) -> Backend:
     options = BackendOptions(frame_size)
-    if probe("openvino").available:
+    if _backend() == "openvino":
         from safetrip_sdk.backends.openvino import OpenVinoBackend
 
         return OpenVinoBackend(model, options)

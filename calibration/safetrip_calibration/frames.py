@@ -100,15 +100,26 @@ class SelectedFrames:
 
 
 class FramesDigest:
-    """SHA-256 over names and pixels, fed one frame at a time in the set's order."""
+    """SHA-256 over names and pixels, fed one frame at a time in the set's order.
 
-    def __init__(self) -> None:
+    Args:
+        truth: also over labels and depth, for what is judged by them.
+    """
+
+    def __init__(self, truth: bool = False) -> None:
         self._hash = hashlib.sha256()
+        self._truth = truth
 
     def update(self, frame: LabelledFrame) -> None:
         header = f"{len(frame.name.encode())}:{frame.name}:{frame.frame.shape}"
         self._hash.update(header.encode())
         self._hash.update(np.ascontiguousarray(frame.frame).data)
+        for plane in (frame.labels, frame.depth) if self._truth else ():
+            self._hash.update(
+                b"0" if plane is None else b"1"
+            )  # of the frame's size, so that nothing runs over
+            if plane is not None:
+                self._hash.update(np.ascontiguousarray(plane).data)
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()

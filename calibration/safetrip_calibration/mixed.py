@@ -21,8 +21,8 @@ from safetrip_calibration.calibrate import (
     write_precision,
 )
 from safetrip_calibration.device_profile import DeviceProfile
-from safetrip_calibration.evaluator import Evaluator
-from safetrip_calibration.frames import FramesDigest, FrameSet, SelectedFrames, select_frames
+from safetrip_calibration.evaluator import Evaluator, evaluation_key
+from safetrip_calibration.frames import FrameSet, SelectedFrames, select_frames
 from safetrip_calibration.pareto_plot import plot_front
 from safetrip_calibration.ranges import Progress
 from safetrip_calibration.roofline import predict
@@ -129,11 +129,8 @@ def _trials(
     options: MixedOptions,
     thresholds: Thresholds,
 ) -> Trials:
-    digest = FramesDigest()
-    for item in judged:
-        digest.update(item)
     method = parse_method(options.method)
-    key = trial_key(measured, method, digest.hexdigest())
+    key = trial_key(measured, method, evaluation_key(judged, bundle.manifest, thresholds.min_class_share))
 
     def evaluator() -> Evaluator:
         return Evaluator(measured.graph.model, judged, bundle.manifest, thresholds.min_class_share)

@@ -22,10 +22,12 @@ def cache_folder(bundle_path: Path) -> Path:
     return path.with_name(path.name + ".cache")
 
 
-def trial_key(measured: Ranges, method: Method, evaluation_sha256: str) -> str:
-    """What trials depend on: the FP32 graph, the frames calibrated on, the method, the frames judged on."""
+def trial_key(measured: Ranges, method: Method, evaluation: str) -> str:
+    """What trials depend on: the FP32 graph, the frames calibrated on, the method, and how they are judged
+    (`evaluation_key`).
+    """
     model = measured.graph.model.SerializeToString(deterministic=True)
-    parts = (hashlib.sha256(model).hexdigest(), measured.sha256, str(method), evaluation_sha256)
+    parts = (hashlib.sha256(model).hexdigest(), measured.sha256, str(method), evaluation)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -75,6 +75,21 @@ def test_digest_depends_on_names_pixels_and_order() -> None:
     assert len({digest(0, 1), digest(1, 0), digest(0), digest(0, 2)}) == 4
 
 
+def test_digest_of_truth_depends_on_labels_and_depth_too() -> None:
+    frame = np.zeros((2, 3, 3), np.uint8)
+    zeros, ones = np.zeros((2, 3), np.uint8), np.ones((2, 3), np.uint8)
+    near, far = np.ones((2, 3), np.float32), np.full((2, 3), 2, np.float32)
+    truths = [(None, None), (zeros, None), (ones, None), (None, near), (None, far), (ones, near)]
+
+    def digest(truth: bool, labels: np.ndarray | None, depth: np.ndarray | None) -> str:
+        made = FramesDigest(truth)
+        made.update(LabelledFrame("a", frame, "surface", labels, depth))
+        return made.hexdigest()
+
+    assert len({digest(True, *planes) for planes in truths}) == len(truths)
+    assert len({digest(False, *planes) for planes in truths}) == 1
+
+
 def test_no_frames_and_no_count_are_refused() -> None:
     with pytest.raises(FramesError, match="never random"):
         select_frames(Scenes(0))

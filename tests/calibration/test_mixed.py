@@ -6,14 +6,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from onnx import ModelProto
 
+from safetrip_calibration import evaluator
 from safetrip_calibration.blocks import find_blocks
-from safetrip_calibration.evaluator import Evaluator
+from safetrip_calibration.evaluator import Evaluator, evaluation_key
+from safetrip_calibration.frames import LabelledFrame, SelectedFrames
 from safetrip_calibration.graph import Graph, load
 from safetrip_calibration.mixed import MixedOptions, calibrate_mixed
 from safetrip_calibration.thresholds import Limits, Thresholds
+from safetrip_sdk.backends import probe
 from safetrip_sdk.bundle import Bundle
 from tests.calibration.nets import Scenes
 from tests.calibration.test_roofline import DEVICE
@@ -90,6 +94,36 @@ def test_an_interrupted_search_keeps_its_trials(bundle: Path, monkeypatch: pytes
     calibrate_mixed(bundle, frames, frames, OPTIONS)
     # The four that were done are not done again: 12 blocks, all INT8, all float and the search's own.
     assert len(calls) - 5 == len(json.loads(file.read_text())) - 4
+
+
+def test_trials_are_those_of_the_labels_and_limits_they_were_judged_by(bundle: Path) -> None:
+    class Corrected(Scenes):
+        def __getitem__(self, index: int) -> LabelledFrame:
+            item = super().__getitem__(index)
+            return item if item.labels is None else replace(item, labels=np.full_like(item.labels, 1))
+
+    first = calibrate_mixed(bundle, Scenes(6), Scenes(6), OPTIONS)
+    again = calibrate_mixed(bundle, Scenes(6), Corrected(6), OPTIONS)
+    assert again.points[0].in_float == first.points[0].in_float
+    assert again.points[0].metrics["miou"] != first.points[0].metrics["miou"]
+    thresholds = replace(OPTIONS.thresholds, min_class_share=0.9)
+    few = calibrate_mixed(bundle, Scenes(6), Scenes(6), replace(OPTIONS, thresholds=thresholds))
+    assert first.points[0].metrics["worst_class"] is not None
+    assert few.points[0].metrics["worst_class"] is None  # no class has nine tenths of the pixels
+    assert len(list((bundle.parent / "toy.bundle.cache").glob("trials-*.json"))) == 3
+
+
+def test_what_an_evaluation_depends_on(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, frames = Bundle.open(bundle).manifest, SelectedFrames(Scenes(2), [0, 1])
+    key = evaluation_key(frames, manifest, 0.0)
+    assert key == evaluation_key(frames, replace(manifest, name="other"), 0.0)
+    others = {
+        evaluation_key(SelectedFrames(Scenes(2), [0]), manifest, 0.0),
+        evaluation_key(frames, replace(manifest, max_depth=manifest.max_depth / 2), 0.0),
+        evaluation_key(frames, manifest, 0.1),
+    }
+    monkeypatch.setattr(evaluator, "probe", lambda name: replace(probe(name), available=False))
+    assert len({key, *others, evaluation_key(frames, manifest, 0.0)}) == 5
 
 
 def test_a_latency_that_cannot_be_kept_is_said_with_the_next_step(bundle: Path) -> None:
