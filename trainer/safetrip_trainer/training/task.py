@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -9,6 +10,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from safetrip_trainer.errors import TrainerError
 from safetrip_trainer.losses import WeightedCrossEntropy
 from safetrip_trainer.metrics import SegmentationMetrics
 from safetrip_trainer.model.preprocess import resize
@@ -123,7 +125,20 @@ class Task(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = torch.optim.AdamW(self.parameter_groups(), lr=self.lr, weight_decay=self.weight_decay)
-        steps = int(self.trainer.estimated_stepping_batches)
-        epochs = max(self.trainer.max_epochs or 1, 1)
-        scheduler = warmup_cosine(optimizer, steps, round(steps * self.warmup_epochs / epochs))
+        scheduler = warmup_cosine(optimizer, *self._steps())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _steps(self) -> tuple[int, int]:
+        """The optimizer's steps: of the whole run, and of its warm-up."""
+        trainer = self.trainer
+        if trainer.limit_train_batches == 0:
+            return 0, 0
+        steps = trainer.estimated_stepping_batches
+        if steps == math.inf:
+            raise TrainerError(
+                "the learning rate falls until the run ends: give --trainer.max_epochs or --trainer.max_steps"
+            )
+        # Not yet done where only steps limit the run.
+        trainer.fit_loop.setup_data()
+        an_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        return int(steps), round(an_epoch * self.warmup_epochs)
