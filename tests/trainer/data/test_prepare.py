@@ -289,6 +289,24 @@ def test_stale_masks_go_with_the_run_after(tmp_path: Path) -> None:
     assert masks == {sample.mask for sample in index.samples if sample.mask}
 
 
+def test_a_teachers_labels_go_with_the_image_they_were_made_for(tmp_path: Path) -> None:
+    tree, out = write_tree(tmp_path / "tree", folders=1), tmp_path / "out"
+    index = prepare(tree, out, QUIET).index
+    changed, kept = (sample for sample in index.samples if sample.source == "depth")
+    for sample in (changed, kept):
+        for path in index.pseudo_paths(sample):
+            write_image(path)
+    write_image(tree / changed.image, seed=77)
+    index = prepare(tree, out, QUIET).index
+    now = {sample.id: sample for sample in index.samples}
+    assert index.load_pseudo(now[changed.id]) is None
+    assert all(path.exists() for path in index.pseudo_paths(now[kept.id]))
+    # A training that began before may still read them; with the next run they are gone.
+    assert all(path.exists() for path in index.pseudo_paths(changed))
+    index = prepare(tree, out, QUIET).index
+    assert set((out / "pseudo").rglob("*.png")) == set(index.pseudo_paths(kept))
+
+
 def test_a_folder_with_other_files_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home/thesis.txt").write_text("years of work")

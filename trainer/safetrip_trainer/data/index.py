@@ -73,6 +73,15 @@ class Sample:
         """The 16-bit file that holds its depth or disparity."""
         return self.depth or self.disparity
 
+    @property
+    def pseudo(self) -> tuple[str, str]:
+        """Where a teacher's labels and confidence of it belong, relative to PREPARED.
+
+        Named by content: where the image was replaced, another one's labels are not taken for its own.
+        """
+        base = f"pseudo/{self.id}.{self.digest[:12]}"
+        return f"{base}_labels.png", f"{base}_confidence.png"
+
     def to_metres(self, stored: np.ndarray) -> np.ndarray:
         """(H, W) uint16 as in `depth_file` to (H, W) float32 metres, NaN unknown."""
         if self.baseline is None or self.fx is None:
@@ -192,8 +201,8 @@ class PreparedIndex:
 
     def pseudo_paths(self, sample: Sample) -> tuple[Path, Path]:
         """Where a teacher's labels and confidence (8-bit PNG both) of this sample belong."""
-        base = self.prepared / "pseudo"
-        return base / f"{sample.id}_labels.png", base / f"{sample.id}_confidence.png"
+        labels, confidence = sample.pseudo
+        return self.prepared / labels, self.prepared / confidence
 
     def load_pseudo(self, sample: Sample) -> tuple[np.ndarray, np.ndarray] | None:
         """(labels, confidence), (H, W) uint8 each, confidence 255 = certain; None where there are none."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -179,7 +180,7 @@ def _write(
     )
     root = tree.root.resolve()
     spec = options.spec(prepared)
-    before, masks_before = named_cache(prepared), _masks(prepared)
+    before, planes_before = named_cache(prepared), _planes_before(prepared)
     header: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "root": str(root),
@@ -201,7 +202,7 @@ def _write(
             manifest = manifest.after(before[1])
         header["cache"] = publish(manifest, spec, header, prepared / index_name)
     write_json(prepared / HEADER_FILE, header)
-    _remove_stale(prepared, index_name, masks_before | {sample.mask for sample in samples})
+    _remove_stale(prepared, index_name, planes_before | _planes(samples))
     remove_stale_shards(prepared, before)
 
 
@@ -229,22 +230,27 @@ def _npy(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _masks(prepared: Path) -> set[str | None]:
-    """What the PREPARED that stands names."""
+def _planes(samples: Iterable[Sample]) -> set[str | None]:
+    """Masks and a teacher's labels, be they there or not, relative to PREPARED."""
+    return {name for sample in samples for name in (sample.mask, *sample.pseudo)}
+
+
+def _planes_before(prepared: Path) -> set[str | None]:
+    """Of the PREPARED that stands."""
     try:
-        return {sample.mask for sample in PreparedIndex.load(prepared, need_tree=False).samples}
+        return _planes(PreparedIndex.load(prepared, need_tree=False).samples)
     except DatasetError:
         return set()
 
 
-def _remove_stale(prepared: Path, index_name: str, masks: set[str | None]) -> None:
-    """What neither the new header nor the one before it names: a training may be reading that one's masks.
+def _remove_stale(prepared: Path, index_name: str, planes: set[str | None]) -> None:
+    """What neither the new header nor the one before it names: a training may be reading that one's planes.
 
     Losing this race costs disk space only.
     """
     for path in prepared.glob("index-*.jsonl"):
         if path.name != index_name:
             path.unlink(missing_ok=True)
-    for path in (prepared / "masks").rglob("*.png"):
-        if path.relative_to(prepared).as_posix() not in masks:
+    for path in chain((prepared / "masks").rglob("*.png"), (prepared / "pseudo").rglob("*.png")):
+        if path.relative_to(prepared).as_posix() not in planes:
             path.unlink(missing_ok=True)
