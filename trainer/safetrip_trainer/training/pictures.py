@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,9 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
-from safetrip_trainer.data.frames import PreparedFrames
+from safetrip_calibration.frames import LabelledFrame
+from safetrip_sdk.errors import SafetripError
+from safetrip_trainer.data.dataset import SafetripDataset
 from safetrip_trainer.export.graph import DeployGraph
 from safetrip_trainer.inference.overlays import OverlayWriter
 from safetrip_trainer.inference.predictor import TorchPredictor
@@ -17,11 +20,14 @@ from safetrip_trainer.training.student import HydraTask
 
 __all__ = ["PredictionPictures"]
 
+logger = logging.getLogger(__name__)
+
 
 class PredictionPictures(Callback):
     """Evenly spaced validation frames, prediction beside truth, in RUN/predictions/epoch-N and the loggers.
 
-    The first process draws; a teacher, which says no depth, is not drawn.
+    They show what validation reads, tree or cache; a frame that cannot be read is left out. The first process
+    draws; a teacher, which says no depth, is not drawn.
 
     Args:
         folder: the run's own.
@@ -45,12 +51,16 @@ class PredictionPictures(Callback):
             self._log(trainer, folder)
 
     def _draw(self, trainer: L.Trainer, task: HydraTask, folder: Path) -> None:
-        data = getattr(trainer, "datamodule")  # noqa: B009 (Lightning adds it without declaring it)
-        frames = PreparedFrames(data.index, "val")
-        predictor = TorchPredictor(DeployGraph(task.net, data.size), task.device)
-        writer = OverlayWriter(folder, self.count, len(frames))
+        dataset: SafetripDataset = trainer.val_dataloaders.dataset  # one loader, ours
+        size: tuple[int, int] = getattr(trainer, "datamodule").size  # noqa: B009 (Lightning adds it undeclared)
+        predictor = TorchPredictor(DeployGraph(task.net, size), task.device)
+        writer = OverlayWriter(folder, self.count, len(dataset))
         for position in sorted(writer.chosen):
-            item = frames[position]
+            try:
+                item = _frame(dataset, position)
+            except SafetripError as error:
+                logger.warning("%s; not drawn", error)
+                continue
             writer(position, item, predictor(item.frame))
 
     def _log(self, trainer: L.Trainer, folder: Path) -> None:
@@ -65,3 +75,9 @@ class PredictionPictures(Callback):
                     logger.experiment.add_image(title, image, trainer.global_step, dataformats="HWC")
                 elif isinstance(logger, WandbLogger):
                     logger.log_image(f"predictions/{picture.stem}", [image])
+
+
+def _frame(dataset: SafetripDataset, position: int) -> LabelledFrame:
+    sample = dataset.samples[position]
+    planes = dataset.source.read(sample, dataset.min_confidence)
+    return LabelledFrame(sample.id, planes.bgr, sample.source, planes.labels, planes.depth)
