@@ -234,8 +234,8 @@ def calibrate_confidence(
 
 
 def _labelled(frames: FrameSet, count: int, seed: int) -> SelectedFrames:
-    """Frames with class labels, chosen among the sources that have any."""
-    having = [index for index, source in enumerate(frames.sources) if source != "depth"]
+    """Frames with class labels, whatever their source."""
+    having = [index for index, labelled in enumerate(frames.labelled) if labelled]
     chosen = select_frames(SelectedFrames(frames, having), count, seed) if having else None
     if chosen is None or len(chosen) < 2:
         raise FramesError("confidence needs at least two frames with class labels; take another split")

@@ -65,12 +65,16 @@ class LabelledFrame:
 
 
 class FrameSet(Protocol):
-    """A lazy sequence of frames: `set[i]` reads frame i and nothing keeps it."""
+    """A lazy sequence of frames: `set[i]` reads frame i and nothing keeps it. What is known without reading:
+    each one's name, source, and whether it has class labels.
+    """
 
     @property
     def names(self) -> Sequence[str]: ...
     @property
     def sources(self) -> Sequence[str]: ...
+    @property
+    def labelled(self) -> Sequence[bool]: ...
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> LabelledFrame: ...
 
@@ -80,7 +84,7 @@ class SelectedFrames:
 
     Attributes:
         indices: positions in the set selected from.
-        names, sources: of the frames selected.
+        names, sources, labelled: of the frames selected.
     """
 
     def __init__(self, frames: FrameSet, indices: Sequence[int]) -> None:
@@ -88,6 +92,7 @@ class SelectedFrames:
         self.indices = tuple(indices)
         self.names: tuple[str, ...] = tuple(frames.names[index] for index in self.indices)
         self.sources: tuple[str, ...] = tuple(frames.sources[index] for index in self.indices)
+        self.labelled: tuple[bool, ...] = tuple(frames.labelled[index] for index in self.indices)
 
     def __len__(self) -> int:
         return len(self.indices)

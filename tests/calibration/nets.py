@@ -130,6 +130,10 @@ class Scenes:
         self.sources = [("surface", "polygon", "depth")[index % 3] for index in range(count)]
         self.reads = 0
 
+    @property
+    def labelled(self) -> list[bool]:
+        return [source in ("surface", "polygon") for source in self.sources]
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -154,9 +158,9 @@ class Scenes:
         rows = np.arange(h, dtype=np.float32)[:, None]
         depth = np.where(rows > horizon, 400 / np.maximum(rows - horizon, 1) / 4, np.nan)
         depth = np.broadcast_to(depth, (h, w)).astype(np.float32)
-        has_depth = source == "depth"
+        has_labels = self.labelled[index]
         return LabelledFrame(
-            self.names[index], frame, source, None if has_depth else labels, depth if has_depth else None
+            self.names[index], frame, source, labels if has_labels else None, None if has_labels else depth
         )
 
 

@@ -104,6 +104,13 @@ def test_a_second_fit_finds_the_same_temperature(bundle: Path, scenes: Scenes) -
     assert set(made.manifest.calibration["confidence"]) == {"fp32"}
 
 
+def test_frames_without_labels_take_no_part_whatever_their_source(bundle: Path) -> None:
+    mixed = Scenes(9)
+    mixed.sources = ["surface", "kitti", "polygon", "depth", "surface", "kitti", "robot", "polygon", "kitti"]
+    (found,) = calibrate_confidence(bundle, mixed).values()
+    assert (found.fitted_on, found.measured_on) == (2, 2)
+
+
 def test_it_needs_labels(bundle: Path, scenes: Scenes) -> None:
     before = (bundle / "manifest.json").read_bytes()
     unlabelled = Scenes(6)

@@ -18,6 +18,7 @@ class Lopsided:
     def __init__(self) -> None:
         self.names = [f"f{index}" for index in range(100)]
         self.sources = ["polygon" if index >= 96 else "surface" for index in range(100)]
+        self.labelled = [True] * 100
 
     def __len__(self) -> int:
         return 100
@@ -62,6 +63,7 @@ def test_selection_is_lazy_and_in_order() -> None:
     chosen = SelectedFrames(scenes, [2, 5])
     assert [item.name for item in chosen] == ["scene_002", "scene_005"]
     assert chosen.sources == ("depth", "depth")
+    assert chosen.labelled == (False, False)
 
 
 def test_digest_depends_on_names_pixels_and_order() -> None:

@@ -29,6 +29,7 @@ class Frames:
         ]
         self.names = [frame.name for frame in self._frames]
         self.sources = [frame.source for frame in self._frames]
+        self.labelled = [frame.labels is not None for frame in self._frames]
 
     def __len__(self) -> int:
         return len(self._frames)

@@ -27,6 +27,7 @@ class PreparedFrames:
         self.min_confidence = min_confidence
         self.names = [sample.id for sample in self.samples]
         self.sources = [sample.source for sample in self.samples]
+        self.labelled = [sample.mask is not None for sample in self.samples]
 
     def __len__(self) -> int:
         return len(self.samples)

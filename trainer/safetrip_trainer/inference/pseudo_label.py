@@ -65,7 +65,7 @@ def pseudo_label(
     Raises:
         DatasetError: no sample has depth only, or an image cannot be read.
     """
-    samples = [sample for sample in index.samples if sample.mask is None and sample.source == "depth"]
+    samples = [sample for sample in index.samples if sample.mask is None and sample.depth_file is not None]
     if not samples:
         raise DatasetError(f"{index.prepared}: no sample with depth only, there is nothing to label")
     device, rank = fabric.device, fabric.global_rank
