@@ -1,7 +1,8 @@
 """Frames in flight: slots are filled, launched, waited for and read out, from any number of threads.
 
 A blocking call waits in its own thread. Submitted and streamed frames are waited for, in order, by one
-delivery thread. Either way the same few methods move a frame along, and every fault ends in one place.
+delivery thread. Either way the same few methods move a frame along, and every fault ends in one place, where
+whoever is owed a frame is told: `break_down`.
 """
 
 from __future__ import annotations
@@ -9,13 +10,11 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import threading
 import time
-from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.backends.base import Backend, Slot
+from safetrip_sdk.delivery import Deliver, Delivery, Flight, ignore
 from safetrip_sdk.errors import (
     FrameError,
     InferenceError,
@@ -35,27 +34,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Deliver", "Flight", "Pipeline"]
-
-Deliver = Callable[["Prediction | None", "BaseException | None"], "Callable[[], None] | None"]
-"""Takes a frame's result; what it returns wakes whoever waits, and is called last."""
+__all__ = ["Pipeline"]
 
 log = logging.getLogger(__name__)
-
-
-class Flight:
-    """One frame on its way through a slot; times are monotonic nanoseconds."""
-
-    __slots__ = ("begun", "captured", "deliver", "frame_id", "launched", "loaded_ms", "slot")
-
-    def __init__(self, frame_id: int, slot: Slot, begun: int, captured: int) -> None:
-        self.frame_id = frame_id
-        self.slot = slot
-        self.begun = begun
-        self.captured = captured
-        self.launched = 0
-        self.loaded_ms = 0.0
-        self.deliver: Deliver | None = None
 
 
 class Pipeline:
@@ -90,10 +71,10 @@ class Pipeline:
             backend.close()
             raise
         self.pool = SlotPool(made, self.check)
-        self._queue: deque[Flight] = deque()
-        self._queued = threading.Condition()
-        self._deliverer: threading.Thread | None = None
-        self._piece = min(hang_after / 4, 1.0) if 0 < hang_after < float("inf") else 1.0
+        self._delivery = Delivery(self._land, self._died)
+        # Where a bounded wait costs nothing more, it is taken in pieces, so that a fault found elsewhere is
+        # heard; else only the driver can end it.
+        self._piece = (min(hang_after / 4, 1.0) or 1.0) if backend.bounded else None
         self._watchdog = Watchdog(hang_after, self._hung)
 
     @property
@@ -152,7 +133,7 @@ class Pipeline:
             failure = self.failed(flight, error)
             raise failure from failure.__cause__
         except BaseException:
-            self.hand_over(flight, _ignore)  # interrupted: it may be running
+            self.hand_over(flight, ignore)  # interrupted: it may be running
             raise
 
     def run(self, frame: NDArray[np.uint8], captured: int | None, timeout: float | None) -> Prediction:
@@ -168,19 +149,26 @@ class Pipeline:
             failure = self.failed(flight, error)
             raise failure from failure.__cause__
         except BaseException:
-            self.hand_over(flight, _ignore)
+            self.hand_over(flight, ignore)
             raise
-        if not arrived:
-            if timeout is None:
-                self.check()  # raises: the watchdog has given the frame up
-            stage = flight.slot.stage()
-            self.hand_over(flight, _ignore)
-            raise ResultTimeoutError(
-                f"frame {flight.frame_id}: no result after {(timeout or 0) * 1e3:.0f} ms, "
-                f"the frame is in stage {stage}; its slot comes free when it ends",
-                stage=stage,
-            )
-        return self.arrived(flight)
+        if arrived:
+            return self.arrived(flight)
+        stage = flight.slot.stage()
+        self.hand_over(flight, ignore)
+        if timeout is None:
+            self.check()  # raises: that is why nobody waits any more
+        raise ResultTimeoutError(
+            f"frame {flight.frame_id}: no result after {(timeout or 0) * 1e3:.0f} ms, "
+            f"the frame is in stage {stage}; its slot comes free when it ends",
+            stage=stage,
+        )
+
+    def _wait(self, flight: Flight) -> bool:
+        """Until the outputs are there; False when the runtime has become unusable meanwhile."""
+        while not flight.slot.wait(self._piece):
+            if self.fault is not None:
+                return False
+        return True
 
     def submit(self, frame: NDArray[np.uint8], captured: int | None, timeout: float | None) -> Ticket:
         """One frame, copied and launched; the delivery thread settles the ticket."""
@@ -194,13 +182,9 @@ class Pipeline:
 
     def hand_over(self, flight: Flight, deliver: Deliver) -> None:
         """Let the delivery thread wait for a launched flight and call `deliver` with what comes."""
-        flight.deliver = deliver
-        with self._queued:
-            if self._deliverer is None:
-                self._deliverer = threading.Thread(target=self._main, name="safetrip-deliver", daemon=True)
-                self._deliverer.start()
-            self._queue.append(flight)
-            self._queued.notify()
+        self._delivery.add(flight, deliver)
+        if self.fault is not None:  # found since the launch, when this flight was owed to nobody yet
+            self._delivery.settle_all(self.fault)
 
     def arrived(self, flight: Flight) -> Prediction:
         """Read a finished slot out, give it back, count the frame."""
@@ -242,86 +226,45 @@ class Pipeline:
         return failure
 
     def break_down(self, error: BaseException) -> None:
-        """Make the pipeline unusable: every later call raises `error`, the first such error wins."""
-        if self.fault is None:
-            self.fault = error
+        """Make the pipeline unusable: every later call, and whoever is owed a frame, gets the first error."""
+        fault = self.fault
+        if fault is None:
+            fault = self.fault = error
             log.error("the runtime is unusable until reopen(): %s", error)
         self.pool.wake()
+        self._delivery.settle_all(fault)
 
     def _hung(self, flight: Flight) -> None:
-        """The watchdog's verdict on a frame: name the stage, settle what waits."""
+        """The watchdog's verdict on a frame: name the stage."""
         stage = flight.slot.stage()
-        error = ResultTimeoutError(
+        verdict = ResultTimeoutError(
             f"frame {flight.frame_id} hangs in stage {stage} for more than {self._hang_after:g} s "
             f"on {self.backend.name} ({self.backend.device}); reopen() the runtime",
             stage=stage,
             recoverable=False,
         )
-        self.break_down(error)
-        self._settle_all(error, flight)
+        self.break_down(verdict)
 
-    def _settle_all(self, error: BaseException, *more: Flight) -> None:
-        with self._queued:
-            flights = [*more, *self._queue]
-        for flight in flights:
-            if flight.deliver is not None:
-                deliver, flight.deliver = flight.deliver, _ignore
-                wake = deliver(None, error)
-                if wake is not None:
-                    wake()
+    def _land(self, flight: Flight) -> Prediction | SafetripError | None:
+        """For the delivery thread: what a flight ended in; None when `close` has left it behind.
 
-    def _main(self) -> None:
-        """The delivery thread."""
-        flight: Flight | None = None
-        try:
-            while True:
-                with self._queued:
-                    while not self._queue:
-                        if self._closed:
-                            return
-                        self._queued.wait()
-                    flight = self._queue.popleft()
-                self._deliver(flight)
-                flight = None
-        except BaseException as cause:
-            error = WorkerDiedError(f"the delivery thread died: {cause!r}; reopen() the runtime")
-            error.__cause__ = cause
-            self.break_down(error)
-            self._settle_all(error, *([flight] if flight else []))
-
-    def _deliver(self, flight: Flight) -> None:
-        prediction: Prediction | None = None
-        failure: SafetripError | None = None
-        try:
-            if not self._wait(flight):
-                return  # settled by whoever found the fault
-        except Exception as error:
-            failure = self.failed(flight, error)
-        else:
-            try:
-                prediction = self.arrived(flight)
-            except SafetripError as error:
-                failure = error
-        # Read only now: the watchdog may have settled it meanwhile.
-        assert flight.deliver is not None
-        wake = flight.deliver(prediction, failure)
-        # Whoever is woken finds nobody else holding the prediction.
-        flight.deliver = prediction = None
-        if wake is not None:
-            wake()
-
-    def _wait(self, flight: Flight) -> bool:
-        """Until the outputs are there; False when the runtime has become unusable meanwhile.
-
-        Where a bounded wait costs nothing more, it is taken in pieces, so that the watchdog's verdict is
-        heard; else only the driver can end it.
+        After a fault, too, it is waited for: what comes back after all need not be left behind.
         """
-        if not self.backend.bounded:
-            return flight.slot.wait(None)
-        while not flight.slot.wait(self._piece):
-            if self.fault is not None:
-                return False
-        return True
+        try:
+            while not flight.slot.wait(self._piece):
+                if self._delivery.ended:
+                    return None
+        except Exception as error:
+            return self.failed(flight, error)
+        try:
+            return self.arrived(flight)
+        except SafetripError as error:
+            return error
+
+    def _died(self, cause: BaseException) -> None:
+        error = WorkerDiedError(f"the delivery thread died: {cause!r}; reopen() the runtime")
+        error.__cause__ = cause
+        self.break_down(error)
 
     def close(self, timeout: float) -> None:
         """End the threads, free everything; what hangs for `timeout` seconds is left behind. Idempotent."""
@@ -330,19 +273,14 @@ class Pipeline:
         self._closed = True
         self.pool.wake()
         drained = self.pool.drain(timeout)
-        with self._queued:
-            self._queued.notify_all()
-        self._watchdog.close()
-        if self._deliverer is not None and threading.current_thread() is not self._deliverer:
-            self._deliverer.join(timeout if drained else 0.0)
         if not drained:
             # Freeing memory that a device may still write to is worse than keeping it.
             log.error("%s: a frame still hangs; its slots and memory are left behind", self.backend.name)
+            self.break_down(RuntimeClosedError("the runtime was closed while this frame was under way"))
+        self._watchdog.close()
+        self._delivery.end(timeout if drained else 0.0)
+        if not drained:
             return
         for slot in self.pool.slots:
             slot.close()
         self.backend.close()
-
-
-def _ignore(prediction: Prediction | None, error: BaseException | None) -> None:
-    """For a frame whose caller has given up."""

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.backends.base import Slot, aligned_empty
+from safetrip_sdk.delivery import Flight
 from safetrip_sdk.errors import FrameSizeError, QueueFullError, SafetripError, SourceError
-from safetrip_sdk.pipeline import Flight, Pipeline
+from safetrip_sdk.pipeline import Pipeline
 from safetrip_sdk.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -82,8 +83,9 @@ class _Capture:
         self._end: SafetripError | None = None  # why capturing ended, where that was not the source's end
         self._in_flight = 0
         self._staged: Flight | None = None
-        self._pending: tuple[int, int] | None = None  # frame id and capture time of the spare buffer's frame
-        self._spare: NDArray[np.uint8] | None = None
+        # A frame that waits without a slot: its id, its capture time, and the spare buffer that it is in.
+        self._pending: tuple[int, int, NDArray[np.uint8]] | None = None
+        self._spare: NDArray[np.uint8] | None = None  # the buffer, while nothing is in it
         self._ended = False
         self._stopping = False
         self._thread = threading.Thread(target=self._main, name="safetrip-capture", daemon=True)
@@ -110,10 +112,8 @@ class _Capture:
         """Stop capturing; frames in flight end by themselves."""
         with self._changed:
             self._stopping = True
-            staged, self._staged, self._pending = self._staged, None, None
+            self._drop_waiting()
             self._changed.notify_all()
-        if staged is not None:
-            self._pipeline.pool.release(staged.slot)
         self._pipeline.pool.wake()
         # A camera that hangs in grab() must not hang the consumer, too.
         self._thread.join(2.0)
@@ -135,14 +135,28 @@ class _Capture:
                 self._end = error
             else:
                 self._fail(error)
+        self._launch_last()
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
+    def _launch_last(self) -> None:
+        """The newest frame gets its turn, also where others hold all slots when the source ends."""
+        while self._pending is not None:
+            self._launch_pending(0.25)
+
     def _fail(self, error: BaseException) -> None:
+        """End the stream with an error, now: what has not been launched is dropped."""
         with self._changed:
             self._error = self._error or error
+            self._drop_waiting()
             self._changed.notify_all()
+
+    def _drop_waiting(self) -> None:
+        """The lock is held."""
+        staged, self._staged, self._pending = self._staged, None, None
+        if staged is not None:
+            self._pipeline.pool.release(staged.slot)
 
     def _capture_in_order(self) -> bool:
         """One frame for the policies that drop nothing; False at the source's end."""
@@ -159,7 +173,9 @@ class _Capture:
             return False
         flight = Flight(self._pipeline.new_id(), slot, captured, captured)
         self._retrieve(slot)
-        self._launch(flight)
+        with self._changed:
+            self._in_flight += 1
+        self._launch(flight, slot.frame)
         return True
 
     def _slot_in_order(self) -> Slot | None:
@@ -198,29 +214,41 @@ class _Capture:
         with self._changed:
             slot = self._reclaim() or pipeline.pool.acquire(0.0)
         if slot is None:
-            if self._spare is None:
-                spec = pipeline.backend.spec.frame
-                self._spare = aligned_empty(spec.shape[1:], spec.dtype)
-            self._source.retrieve(self._spare)
-            with self._changed:
-                self._pending = (frame_id, captured)
-                slot_now = pipeline.pool.acquire(0.0) if self._in_flight < self._limit else None
-                if slot_now is not None:
-                    self._launch_pending(slot_now)
+            self._retrieve_spare(frame_id, captured)
             return True
         flight = Flight(frame_id, slot, captured, captured)
         self._retrieve(slot)
         with self._changed:
-            if self._in_flight >= self._limit and not self._stopping:
+            if self._stopping or self._error is not None:
+                pipeline.pool.release(slot)
+                return False
+            if self._in_flight >= self._limit:
                 self._staged = flight
                 return True
-        self._launch(flight)
+            self._in_flight += 1
+        self._launch(flight, slot.frame)
         return True
+
+    def _retrieve_spare(self, frame_id: int, captured: int) -> None:
+        """Keep a frame for which there is no slot now."""
+        with self._changed:
+            frame, self._spare = self._spare, None
+        if frame is None:
+            spec = self._pipeline.backend.spec.frame
+            frame = aligned_empty(spec.shape[1:], spec.dtype)
+        self._source.retrieve(frame)
+        with self._changed:
+            if self._stopping or self._error is not None:
+                return
+            self._pending = (frame_id, captured, frame)
+            if self._in_flight >= self._limit:
+                return  # launched when one of them arrives
+        self._launch_pending(0.0)
 
     def _reclaim(self) -> Slot | None:
         """Drop what waits to be launched; its slot, if it has one. The lock is held."""
         if self._pending is not None:
-            self._pending = None
+            self._spare, self._pending = self._pending[2], None
             self._pipeline.stats.add_drop()
         if self._staged is None:
             return None
@@ -228,26 +256,35 @@ class _Capture:
         self._pipeline.stats.add_drop()
         return slot
 
-    # --- the delivery thread -------------------------------------------------------------------------------
+    # --- either thread; the lock is never held where the pipeline may call back -----------------------------
 
-    def _launch(self, flight: Flight) -> None:
-        with self._changed:
-            self._in_flight += 1
+    def _launch(self, flight: Flight, frame: NDArray[np.uint8]) -> None:
+        """Launch a frame that counts as in flight already."""
         try:
-            self._pipeline.launch(flight, flight.slot.frame, borrow=False)
+            self._pipeline.launch(flight, frame, borrow=False)
         except SafetripError as error:
             self._arrived(None, error)
             return
         self._pipeline.hand_over(flight, self._arrived)
 
-    def _launch_pending(self, slot: Slot) -> None:
-        """Move the spare buffer's frame into a slot and launch it. The lock is held (and is reentrant)."""
-        assert self._pending is not None
-        assert self._spare is not None
-        frame_id, captured = self._pending
-        self._pending = None
-        slot.load(self._spare, borrow=False)
-        self._launch(Flight(frame_id, slot, captured, captured))
+    def _launch_pending(self, patience: float) -> None:
+        """Launch the spare buffer's frame if a slot comes free within `patience` seconds."""
+        try:
+            slot = self._pipeline.pool.acquire(patience)
+        except SafetripError as error:
+            self._fail(error)
+            return
+        if slot is None:
+            return
+        with self._changed:
+            pending, self._pending = self._pending, None
+            if pending is None:  # dropped, replaced or launched meanwhile
+                self._pipeline.pool.release(slot)
+                return
+            self._in_flight += 1
+        frame_id, captured, frame = pending
+        self._launch(Flight(frame_id, slot, captured, captured), frame)
+        self._spare = frame
 
     def _arrived(self, prediction: Prediction | None, error: BaseException | None) -> None:
         """Called with each result: hand it to the consumer, launch what waits."""
@@ -259,14 +296,13 @@ class _Capture:
                     self._pipeline.stats.add_drop()
                 self._results.append(prediction)
             if error is not None:
-                self._error = self._error or error
+                self._fail(error)
             staged, self._staged = self._staged, None
+            if staged is not None:
+                self._in_flight += 1
+            pending = self._pending is not None
             self._changed.notify_all()
         if staged is not None:
-            self._launch(staged)
-            return
-        with self._changed:
-            if self._pending is not None and not self._stopping:
-                slot = self._pipeline.pool.acquire(0.0)
-                if slot is not None:
-                    self._launch_pending(slot)
+            self._launch(staged, staged.slot.frame)
+        elif pending:
+            self._launch_pending(0.0)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from safetrip_sdk.pipeline import Flight
+    from safetrip_sdk.delivery import Flight
 
 __all__ = ["Watchdog"]
 

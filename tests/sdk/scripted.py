@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from safetrip_sdk.backends.base import ModelSpec, Outputs, StageTimes, TensorSpec
 from safetrip_sdk.runtime import Runtime
+from safetrip_sdk.sources import FrameSource
 
 FRAME = (8, 12)
 NET = (4, 6)
@@ -88,6 +90,50 @@ class ScriptedSlot:
 
     def close(self) -> None:
         self.closed += 1
+
+
+class ScriptedCamera(FrameSource):
+    """Live; gives a frame each time `give` is called, frame n says n, and ends when it is told to."""
+
+    live = True
+    frame_size: tuple[int, int] | None = FRAME
+
+    def __init__(self) -> None:
+        self.name = "camera"
+        self.asked = 0  # times that `grab` was called: when it is n, n - 1 frames have been taken care of
+        self.closed = 0
+        self._given: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._value = 0
+
+    def give(self, *values: int) -> None:
+        """Frames that say so at every pixel."""
+        for value in values:
+            self._given.put(value)
+
+    def end(self) -> None:
+        self._given.put(None)
+
+    def grab(self) -> int | None:
+        self.asked += 1
+        value = self._given.get()
+        if value is None:
+            return None
+        self._value = value
+        return time.monotonic_ns()
+
+    def retrieve(self, out: NDArray[np.uint8]) -> None:
+        out[:] = self._value
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait until it is true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.005)
 
 
 def scripted(backend: ScriptedBackend, slots: int = 2, hang_after: float = 10.0) -> Runtime:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from safetrip_sdk import Runtime, pipeline
+from safetrip_sdk import Runtime
 from safetrip_sdk.backends.base import Backend
 from safetrip_sdk.backends.worker import Worker
+from safetrip_sdk.delivery import Delivery
 from safetrip_sdk.errors import (
     CudaError,
     InferenceError,
@@ -22,14 +23,7 @@ from safetrip_sdk.errors import (
     WorkerDiedError,
 )
 from tests.sdk.conftest import FRAME_SIZE
-from tests.sdk.scripted import FRAME, ScriptedBackend, numbered, scripted
-
-
-def eventually(condition: object, seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "did not happen"
-        time.sleep(0.005)
+from tests.sdk.scripted import FRAME, ScriptedBackend, ScriptedCamera, eventually, numbered, scripted
 
 
 def test_call_with_timeout_names_the_stage_and_goes_on() -> None:
@@ -168,7 +162,7 @@ def test_dead_delivery_thread_cannot_be_missed(monkeypatch: pytest.MonkeyPatch) 
     def broken(self: object, flight: object) -> None:
         raise MemoryError("out of memory in the delivery thread")
 
-    monkeypatch.setattr(pipeline.Pipeline, "_deliver", broken)
+    monkeypatch.setattr(Delivery, "_deliver", broken)
     ticket = runtime.submit(numbered(1))
     with pytest.raises(WorkerDiedError, match="out of memory") as caught:
         ticket.result(timeout=5)
@@ -274,5 +268,116 @@ def test_a_call_that_waits_for_a_hung_frame_is_woken() -> None:
     with pytest.raises(ResultTimeoutError, match="hangs in stage compute"):
         runtime(numbered(1))
     assert not runtime.usable
+    backend.gate.set()
+    runtime.close()
+
+
+STICKY = CudaError("illegal address", call="cudaGraphLaunch", code=700, sticky=True)
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_a_hang_found_elsewhere_settles_the_ticket_that_is_waited_for(bounded: bool) -> None:
+    """A call hangs; the delivery thread waits for a younger frame, in pieces or in the driver."""
+    backend = ScriptedBackend()
+    backend.bounded = bounded
+    runtime = scripted(backend, hang_after=0.2)
+    backend.gate.clear()
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            runtime(numbered(1))
+        except SafetripError as error:
+            errors.append(error)
+
+    calling = threading.Thread(target=call)
+    calling.start()
+    eventually(lambda: backend.made[0].done)
+    ticket = runtime.submit(numbered(2))
+    with pytest.raises(ResultTimeoutError, match="frame 0 hangs"):
+        ticket.result(timeout=10)
+    backend.gate.set()
+    calling.join(10)
+    assert len(errors) == (1 if bounded else 0), "only the driver ends the other wait"
+    runtime.close()
+    assert [slot.closed for slot in backend.made] == [1, 1], "what came back after all is not left behind"
+
+
+def test_a_fault_of_one_call_settles_every_ticket() -> None:
+    backend = ScriptedBackend()
+    runtime = scripted(backend, slots=3)
+    backend.gate.clear()
+    tickets = [runtime.submit(numbered(1)), runtime.submit(numbered(2))]
+
+    def fail(call: str) -> None:
+        if call == "launch":
+            raise STICKY
+
+    backend.fail = fail
+    with pytest.raises(CudaError, match="illegal address"):
+        runtime(numbered(3))
+    for ticket in tickets:
+        with pytest.raises(CudaError, match="illegal address"):
+            ticket.result(timeout=10)
+    backend.gate.set()
+    runtime.close()
+    assert [slot.closed for slot in backend.made] == [1, 1, 1]
+
+
+def test_a_fault_while_a_frame_is_submitted_settles_its_ticket() -> None:
+    """Found when the frame was launched and not yet owed to anybody."""
+    backend = ScriptedBackend()
+    runtime = scripted(backend)
+    backend.gate.clear()
+
+    def fail(call: str) -> None:
+        assert runtime._pipeline is not None
+        if call == "launch":
+            runtime._pipeline.break_down(STICKY)
+
+    backend.fail = fail
+    with pytest.raises(CudaError, match="illegal address"):
+        runtime.submit(numbered(1)).result(timeout=10)
+    backend.gate.set()
+    runtime.close()
+
+
+def test_one_receiver_that_fails_does_not_keep_the_fault_from_the_others() -> None:
+    backend = ScriptedBackend()
+    runtime = scripted(backend)
+    backend.gate.clear()
+    broken, ticket = runtime.submit(numbered(1)), runtime.submit(numbered(2))
+    assert runtime._pipeline is not None
+    broken.resolve(None, STICKY)
+
+    def refuse(prediction: object, error: object) -> None:
+        raise ValueError("of this receiver")
+
+    runtime._pipeline._delivery._owed[0].deliver = refuse
+    runtime._pipeline.break_down(STICKY)
+    with pytest.raises(CudaError):
+        ticket.result(timeout=10)
+    backend.gate.set()
+    runtime.close()
+
+
+def test_a_hang_under_a_stream_whose_next_frame_waits() -> None:
+    """There is no slot to be had for it any more: that must not keep the verdict from others."""
+    backend = ScriptedBackend(overlaps=True)
+    camera = ScriptedCamera()
+    runtime = scripted(backend, hang_after=0.3)
+    stream = runtime.stream(camera)
+    camera.give(1)
+    next(stream)
+    backend.gate.clear()
+    camera.give(2)
+    eventually(lambda: camera.asked == 3)
+    ticket = runtime.submit(numbered(9))
+    camera.give(3)
+    with pytest.raises(ResultTimeoutError, match="hangs"):
+        ticket.result(timeout=10)
+    camera.end()
+    with pytest.raises(ResultTimeoutError, match="hangs"):
+        list(stream)
     backend.gate.set()
     runtime.close()

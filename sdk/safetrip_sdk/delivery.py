@@ -1,0 +1,128 @@
+"""Frames that are owed to somebody: one thread waits for them, in order, and each is settled exactly once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from safetrip_sdk.prediction import Prediction
+
+if TYPE_CHECKING:
+    from safetrip_sdk.backends.base import Slot
+    from safetrip_sdk.errors import SafetripError
+
+__all__ = ["Deliver", "Delivery", "Flight", "ignore"]
+
+Deliver = Callable[["Prediction | None", "BaseException | None"], "Callable[[], None] | None"]
+"""Takes a frame's result; what it returns wakes whoever waits, and is called last."""
+
+log = logging.getLogger(__name__)
+
+
+class Flight:
+    """One frame on its way through a slot; times are monotonic nanoseconds."""
+
+    __slots__ = ("begun", "captured", "deliver", "frame_id", "launched", "loaded_ms", "slot")
+
+    def __init__(self, frame_id: int, slot: Slot, begun: int, captured: int) -> None:
+        self.frame_id = frame_id
+        self.slot = slot
+        self.begun = begun
+        self.captured = captured
+        self.launched = 0
+        self.loaded_ms = 0.0
+        self.deliver: Deliver = ignore
+
+
+def ignore(prediction: Prediction | None, error: BaseException | None) -> None:
+    """For a frame whose caller has given up."""
+
+
+class Delivery:
+    """The queue of launched frames that somebody is to be told about, and the thread that does it.
+
+    A frame stays in the queue while the thread waits for it, so that `settle_all` misses none.
+
+    Args:
+        land: waits for a flight: its prediction, the error it ended in, or None when it is given up.
+        died: called, from the thread, with what killed it.
+    """
+
+    def __init__(
+        self,
+        land: Callable[[Flight], Prediction | SafetripError | None],
+        died: Callable[[BaseException], None],
+    ) -> None:
+        self.ended = False
+        self._land = land
+        self._died = died
+        self._owed: deque[Flight] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def add(self, flight: Flight, deliver: Deliver) -> None:
+        """Wait for a launched flight and call `deliver` with what comes."""
+        flight.deliver = deliver
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._main, name="safetrip-deliver", daemon=True)
+                self._thread.start()
+            self._owed.append(flight)
+            self._changed.notify()
+
+    def settle_all(self, error: BaseException) -> None:
+        """Tell everybody about a fault, now; the frames themselves are still waited for."""
+        with self._changed:
+            owed = tuple(self._owed)
+        for flight in owed:
+            try:
+                wake = self._claim(flight)(None, error)
+                if wake is not None:
+                    wake()
+            except Exception:  # of one receiver: the others are told all the same
+                log.exception("frame %d: its fault could not be delivered", flight.frame_id)
+
+    def end(self, timeout: float) -> None:
+        """End the thread, once all has been settled; idempotent."""
+        with self._changed:
+            self.ended = True
+            self._changed.notify_all()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    def _claim(self, flight: Flight) -> Deliver:
+        """Who is to be told, for the first who asks."""
+        with self._changed:
+            deliver, flight.deliver = flight.deliver, ignore
+        return deliver
+
+    def _main(self) -> None:
+        try:
+            while (flight := self._next()) is not None:
+                self._deliver(flight)
+                with self._changed:
+                    self._owed.popleft()
+        except BaseException as error:
+            self._died(error)
+
+    def _next(self) -> Flight | None:
+        with self._changed:
+            while not self._owed:
+                if self.ended:
+                    return None
+                self._changed.wait()
+            return self._owed[0]
+
+    def _deliver(self, flight: Flight) -> None:
+        landed = self._land(flight)
+        if landed is None:
+            return
+        deliver = self._claim(flight)
+        wake = deliver(landed, None) if isinstance(landed, Prediction) else deliver(None, landed)
+        # Whoever is woken finds nobody else holding the prediction.
+        del landed, deliver
+        if wake is not None:
+            wake()
