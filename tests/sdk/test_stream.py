@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from safetrip_sdk import FrameSource, Runtime
-from safetrip_sdk.errors import QueueFullError, SourceError
+from safetrip_sdk.errors import QueueFullError, RuntimeClosedError, SourceError
 from tests.sdk.conftest import expected
-from tests.sdk.scripted import FRAME, ScriptedBackend, numbered, scripted
+from tests.sdk.scripted import FRAME, ScriptedBackend, ScriptedCamera, eventually, numbered, scripted
 
 
 class Camera(FrameSource):
@@ -231,3 +231,54 @@ def test_a_source_that_ends_in_an_error_gives_what_is_under_way_first() -> None:
                     values.append(int(prediction.labels[0, 0]))
         assert values[-1] == 6
         assert len(values) >= least
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_closing_under_a_stream_whose_next_frame_waits(slots: int) -> None:
+    """It waits in the spare buffer, or in a slot of its own: the thread that would launch it must not die."""
+    backend = ScriptedBackend()
+    camera = ScriptedCamera()
+    runtime = scripted(backend, slots)
+    stream = runtime.stream(camera)
+    camera.give(1)
+    assert next(stream).labels[0, 0] == 1
+    backend.gate.clear()
+    camera.give(2, 3)
+    eventually(lambda: camera.asked == 4)
+    closing = threading.Thread(target=runtime.close)
+    closing.start()
+    eventually(lambda: runtime._pipeline is not None and runtime._pipeline._closed)
+    backend.gate.set()
+    closing.join(8)  # not after 10 s, when a frame would count as hung
+    assert [slot.closed for slot in backend.made] == [1] * slots
+    camera.end()
+    with pytest.raises(RuntimeClosedError):
+        runtime(numbered(1))
+    if slots == 1:
+        with pytest.raises(RuntimeClosedError):
+            list(stream)
+    else:
+        assert [int(p.labels[0, 0]) for p in stream] == [3], "it had its slot: it is finished"
+
+
+def test_latest_ends_when_others_hold_the_slots_at_the_sources_end() -> None:
+    backend = ScriptedBackend()
+    camera = ScriptedCamera()
+    values: list[int] = []
+    with scripted(backend, slots=1) as runtime:
+
+        def consume() -> None:
+            values.extend(int(p.labels[0, 0]) for p in runtime.stream(camera))
+
+        backend.gate.clear()
+        other = runtime.submit(numbered(9))
+        consuming = threading.Thread(target=consume)
+        consuming.start()
+        camera.give(1, 2, 3)
+        camera.end()
+        eventually(lambda: camera.asked == 4)
+        backend.gate.set()
+        assert other.result(10).labels[0, 0] == 9
+        consuming.join(10)
+        assert values == [3]
+        assert runtime.stats().dropped == 2
