@@ -117,6 +117,22 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
             read_weights(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    "content", [{"model": "hydranet"}, {"state_dict": [torch.ones(2)]}, {1: torch.ones(2)}, {}]
+)
+def test_a_checkpoint_of_something_else_is_one_error(tmp_path: Path, content: dict[object, object]) -> None:
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=r"other\.pt: holds no tensors"):
+        read_weights(tmp_path / "other.pt")
+
+
+def test_tensors_beside_a_name_are_found_and_odd_settings_left_out(tmp_path: Path) -> None:
+    torch.save({"model": "hydranet", "a": torch.ones(2), "hyper_parameters": [1]}, tmp_path / "a.pt")
+    file = read_weights(tmp_path / "a.pt")
+    assert set(file.state) == {"a"}
+    assert (file.settings, file.record) == ({}, {})
+
+
 def test_partial_weights_are_refused_whole(tmp_path: Path, net: HydraNet) -> None:
     state = {key: torch.zeros_like(value) for key, value in net.state_dict().items() if "depth" not in key}
     save_file(state, tmp_path / "part.safetensors")

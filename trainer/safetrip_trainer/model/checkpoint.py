@@ -97,11 +97,25 @@ def read_weights(path: Path) -> WeightsFile:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     content = load_checkpoint(path)
-    state = content.get("state_dict", content.get("model", content))
-    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    # Whose file it is decides what it calls these: "model" may as well be a name.
+    inner = (content.get("state_dict"), content.get("model"), content)
+    state = next(item for item in inner if isinstance(item, Mapping))
+    tensors = {
+        key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)
+    }
     if not tensors:
-        raise CheckpointError(f"{path}: holds no tensors")
-    return WeightsFile(path, tensors, {key: content[key] for key in RECORD if key in content})
+        raise CheckpointError(f"{path}: holds no tensors by name")
+    return WeightsFile(path, tensors, _record(content))
+
+
+def _record(content: object) -> dict[str, Any]:
+    """The keys of `RECORD` that are there; hyper-parameters of another kind than ours are no settings."""
+    if not isinstance(content, dict):
+        return {}
+    record = {key: content[key] for key in RECORD if key in content}
+    if not isinstance(record.get("hyper_parameters", {}), dict):
+        del record["hyper_parameters"]
+    return record
 
 
 def _read_safetensors(path: Path) -> WeightsFile:
@@ -110,10 +124,10 @@ def _read_safetensors(path: Path) -> WeightsFile:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-            record = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
+            content = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from error
-    return WeightsFile(path, tensors, record if isinstance(record, dict) else {})
+    return WeightsFile(path, tensors, _record(content))
 
 
 def net_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
