@@ -202,14 +202,15 @@ class Runtime:
 
     def stream(
         self,
-        source: FrameSource | Iterable[NDArray[np.uint8]] | str,
+        source: FrameSource | Iterable[NDArray[np.uint8]] | str | os.PathLike[str],
         policy: str = "auto",
         follow_size: bool = False,
     ) -> Iterator[Prediction]:
         """Predictions of a source's frames: capture, upload, compute and download overlap.
 
         Args:
-            source: from `open_source`, or its URI, a cv2.VideoCapture, or any iterable of frames.
+            source: from `open_source` (yours to close), a cv2.VideoCapture, or any iterable of frames; or a
+                URI, which is opened at the first `next` and closed when the stream ends or is left.
             policy: when the engine is slower than the source: `"latest"` drops the oldest waiting frame
                 (and counts it), `"block"` makes the source wait, `"error"` raises QueueFullError;
                 `"auto"` is latest for live sources and block for files.
@@ -218,13 +219,12 @@ class Runtime:
 
         Raises:
             FrameSizeError: a frame of another size than the first.
-            SourceError: the source fails; raised where its frame would have come.
+            SourceError: the source cannot be opened or fails; raised where its frame would have come.
             RuntimeFaultError: as from a call.
         """
-        from safetrip_sdk.sources import as_source
         from safetrip_sdk.stream import stream
 
-        return stream(self, as_source(source), policy, follow_size)
+        return stream(self, source, policy, follow_size)
 
     def reopen(self, frame_size: FrameSize | None = None) -> None:
         """Close what is open and open it anew: after a fault, or for another frame size.

@@ -8,9 +8,10 @@ free slot's input memory. When none is free it waits in one spare buffer, where 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.backends.base import Slot, aligned_empty
@@ -18,6 +19,7 @@ from safetrip_sdk.delivery import Flight
 from safetrip_sdk.errors import FrameSizeError, QueueFullError, SafetripError, SourceError
 from safetrip_sdk.pipeline import Pipeline
 from safetrip_sdk.prediction import Prediction
+from safetrip_sdk.sources import as_source, open_source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,23 +36,38 @@ POLICIES = ("latest", "block", "error")
 
 
 def stream(
-    runtime: Runtime, source: FrameSource, policy: str, follow_size: bool = False
+    runtime: Runtime,
+    source: FrameSource | Iterable[NDArray[np.uint8]] | str | os.PathLike[str],
+    policy: str,
+    follow_size: bool = False,
 ) -> Iterator[Prediction]:
     """The generator behind `Runtime.stream`; leaving it early stops the capture thread."""
+    if policy not in ("auto", *POLICIES):
+        raise ValueError(f"policy: want auto, {', '.join(POLICIES)}, not {policy!r}")
+    if isinstance(source, (str, os.PathLike)):
+        return _open_and_follow(runtime, source, policy, follow_size)
+    return _follow(runtime, as_source(source), policy, follow_size)
+
+
+def _open_and_follow(
+    runtime: Runtime, uri: str | os.PathLike[str], policy: str, follow_size: bool
+) -> Iterator[Prediction]:
+    """The stream of a source that nobody else could close; a generator never begun has opened nothing."""
+    with open_source(uri) as source:
+        yield from _follow(runtime, source, policy, follow_size)
+
+
+def _follow(runtime: Runtime, source: FrameSource, policy: str, follow_size: bool) -> Iterator[Prediction]:
+    """The stream, gone on with in a runtime opened anew where the source changes size and that is wanted."""
     if policy == "auto":
         policy = "latest" if source.live else "block"
-    if policy not in POLICIES:
-        raise ValueError(f"policy: want auto, {', '.join(POLICIES)}, not {policy!r}")
-    return _follow(runtime, source, policy) if follow_size else _run(runtime, source, policy)
-
-
-def _follow(runtime: Runtime, source: FrameSource, policy: str) -> Iterator[Prediction]:
-    """The stream, gone on with in a runtime opened anew where the source changes size."""
     while True:
         try:
             yield from _run(runtime, source, policy)
             return
         except FrameSizeError as error:
+            if not follow_size:
+                raise
             log.warning("reopening for frames of another size: %s", error)
             runtime.reopen(frame_size=error.size)
 

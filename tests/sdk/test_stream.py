@@ -282,3 +282,31 @@ def test_latest_ends_when_others_hold_the_slots_at_the_sources_end() -> None:
         consuming.join(10)
         assert values == [3]
         assert runtime.stats().dropped == 2
+
+
+def test_a_source_that_the_stream_opened_is_closed_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[ScriptedCamera] = []
+
+    def opener(uri: str) -> ScriptedCamera:
+        opened.append(ScriptedCamera())
+        opened[-1].give(1, 2)
+        opened[-1].end()
+        return opened[-1]
+
+    monkeypatch.setattr("safetrip_sdk.stream.open_source", opener)
+    with scripted(ScriptedBackend()) as runtime:
+        never_begun = runtime.stream("camera://")
+        del never_begun
+        assert not opened
+        for left_early in (True, False):
+            for _ in runtime.stream("camera://", "block"):
+                if left_early:
+                    break
+            assert [camera.closed for camera in opened] == [1] * len(opened)
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012
+            for _ in runtime.stream("camera://", "block", follow_size=True):
+                1 / 0  # noqa: B018
+        assert [camera.closed for camera in opened] == [1, 1, 1]
+        mine = opener("")
+        list(runtime.stream(mine, "block"))
+        assert not mine.closed, "whoever opened it closes it"
