@@ -44,7 +44,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_from_a_student_to_an_int8_bundle(
     student: Path, prepared: PreparedIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("--quantize", "int8", *SMALL, "--model.init_args.lr", "5e-4")
+    words = ("--quantize", "int8", *SMALL, "--model.init_args.lr", "5e-4", "--ema", "0.9")
     assert _fit(tmp_path, prepared, *words, "--ckpt_path", str(student), "--trainer.max_epochs", "1") == 0
     run = tmp_path / "int8"
     last = run / "checkpoints" / "last.ckpt"
@@ -59,7 +59,10 @@ def test_from_a_student_to_an_int8_bundle(
 
     # The same command with its own checkpoint goes on with the run.
     assert _fit(tmp_path, prepared, *words, "--ckpt_path", str(last), "--trainer.max_epochs", "2") == 0
-    assert torch.load(last, weights_only=True)["epoch"] == 1
+    resumed = torch.load(last, weights_only=True)
+    assert resumed["epoch"] == 1
+    # The average of both epochs' weights, and not a new one of the second's.
+    assert int(resumed["averaging_state"]["n_averaged"]) == resumed["global_step"] > 2
     assert not (tmp_path / "int8-2").exists()
 
     bundle = tmp_path / "int8.bundle"

@@ -91,6 +91,15 @@ def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_weights(
     assert [key for key in expected if not torch.equal(expected[key], got[key])] == []
 
 
+def test_averaged_weights_are_not_taken_for_the_trained_ones(
+    whole: Path, prepared: PreparedIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = str(whole / "checkpoints" / "last.ckpt")
+    assert main([*_words(prepared, tmp_path, "run"), "--ckpt_path", last]) == 2
+    assert "averages its weights; go on with its --ema" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_that_is_stopped_says_so_and_how_to_go_on(
     number: signal.Signals, status: int, prepared: PreparedIndex, tmp_path: Path

@@ -6,6 +6,7 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import lightning as L
@@ -176,7 +177,9 @@ class SafetripCLI(LightningCLI):
                 raise TrainerError("--ckpt_path is missing: without one the weights are random")
             return
         # Before anything of the run's folder is touched.
-        require_resumable(str(checkpoint))
+        require_resumable(
+            str(checkpoint), averaging=self.subcommand != "fit" or bool(self._get(self.config, "ema"))
+        )
         asked = self._get(self.config, "model").clone()
         super()._parse_ckpt_path()
         tell_differences(str(checkpoint), asked, self._get(self.config, "model"))
@@ -279,7 +282,7 @@ def run_lightning(arguments: list[str]) -> int:
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise
-        first = " ".join(str(error).splitlines()[:2])
+        first = shorten(" ".join(str(error).splitlines()[:2]), 300, placeholder=" ...")
         raise CheckpointError(f"--ckpt_path holds other weights than the model has: {first}") from error
     finally:
         sys.argv = previous

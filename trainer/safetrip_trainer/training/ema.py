@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import lightning as L
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -32,3 +35,11 @@ class WarmEMA(WeightAveraging):
         if not averaged.is_floating_point():  # BatchNorm's count of batches
             return current
         return averaged.lerp(current, 1 - decay)
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.state.fn == "fit":
+            # The average was made of the net in float; a checkpoint in INT8 has brought another by now.
+            super().setup(trainer, pl_module, "fit")
+        super().on_load_checkpoint(trainer, pl_module, checkpoint)

@@ -51,7 +51,9 @@ class PredictionPictures(Callback):
             self._log(trainer, folder)
 
     def _draw(self, trainer: L.Trainer, task: HydraTask, folder: Path) -> None:
-        dataset: SafetripDataset = trainer.val_dataloaders.dataset  # one loader, ours
+        loader = trainer.val_dataloaders
+        assert loader is not None
+        dataset: SafetripDataset = loader.dataset
         size: tuple[int, int] = getattr(trainer, "datamodule").size  # noqa: B009 (Lightning adds it undeclared)
         predictor = TorchPredictor(DeployGraph(task.net, size), task.device)
         writer = OverlayWriter(folder, self.count, len(dataset))

@@ -22,14 +22,16 @@ def is_word(checkpoint: str) -> bool:
     return checkpoint in _WORDS
 
 
-def require_resumable(checkpoint: str) -> None:
+def require_resumable(checkpoint: str, averaging: bool = True) -> None:
     """Looks into the file before a run's folder is touched.
 
     Args:
         checkpoint: a path, an address, or one of Lightning's own words.
+        averaging: whether the run that goes on averages its weights.
 
     Raises:
-        CheckpointError: the file is missing, damaged, holds objects, or is none of a run's checkpoints.
+        CheckpointError: the file is missing, damaged, holds objects, or is none of a run's checkpoints; or it
+            holds an average, which the run would take for its weights.
     """
     if is_word(checkpoint) or "://" in checkpoint:
         return
@@ -39,6 +41,10 @@ def require_resumable(checkpoint: str) -> None:
     content = load_checkpoint(path)
     if not set(content) >= _KEYS:
         raise CheckpointError(f"{path}: is no run's checkpoint; a run goes on from its checkpoints/last.ckpt")
+    if "averaging_state" in content and not averaging:
+        raise CheckpointError(
+            f"{path}: is of a run that averages its weights; go on with its --ema (config.yaml says which)"
+        )
 
 
 def tell_differences(checkpoint: str, asked: Any, got: Any) -> None:
