@@ -105,17 +105,13 @@ def read_weights(path: Path) -> WeightsFile:
     }
     if not tensors:
         raise CheckpointError(f"{path}: holds no tensors by name")
-    return WeightsFile(path, tensors, _record(content))
+    return WeightsFile(path, tensors, _record({key: content[key] for key in RECORD if key in content}))
 
 
-def _record(content: object) -> dict[str, Any]:
-    """The keys of `RECORD` that are there; hyper-parameters of another kind than ours are no settings."""
-    if not isinstance(content, dict):
-        return {}
-    record = {key: content[key] for key in RECORD if key in content}
-    if not isinstance(record.get("hyper_parameters", {}), dict):
-        del record["hyper_parameters"]
-    return record
+def _record(content: dict[str, Any]) -> dict[str, Any]:
+    """Without hyper-parameters that are of another kind than ours."""
+    odd = not isinstance(content.get("hyper_parameters", {}), dict)
+    return {key: value for key, value in content.items() if not (odd and key == "hyper_parameters")}
 
 
 def _read_safetensors(path: Path) -> WeightsFile:
@@ -127,7 +123,7 @@ def _read_safetensors(path: Path) -> WeightsFile:
             content = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from error
-    return WeightsFile(path, tensors, _record(content))
+    return WeightsFile(path, tensors, _record(content if isinstance(content, dict) else {}))
 
 
 def net_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
