@@ -75,7 +75,7 @@ class Pipeline:
         # Where a bounded wait costs nothing more, it is taken in pieces, so that a fault found elsewhere is
         # heard; else only the driver can end it.
         self._piece = (min(hang_after / 4, 1.0) or 1.0) if backend.bounded else None
-        self._watchdog = Watchdog(hang_after, self._hung)
+        self._watchdog = Watchdog(hang_after, slots, self._hung)
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
@@ -196,8 +196,10 @@ class Pipeline:
         except Exception as error:
             failure = self.failed(flight, error)
             raise failure from failure.__cause__
-        self._watchdog.forget(flight)
-        self.pool.release(slot)
+        except BaseException:
+            self._give_back(flight)  # interrupted: nothing runs in it any more
+            raise
+        self._give_back(flight)
         now = time.monotonic_ns()
         upload += flight.loaded_ms
         timing = Timing(
@@ -213,7 +215,6 @@ class Pipeline:
 
     def failed(self, flight: Flight, error: Exception) -> SafetripError:
         """The one place where a frame's error ends: counts it, gives the slot back, returns what to raise."""
-        self._watchdog.forget(flight)
         self.stats.add_error()
         if isinstance(error, SafetripError):
             failure = error
@@ -222,8 +223,12 @@ class Pipeline:
             failure.__cause__ = error
         if not failure.recoverable:
             self.break_down(failure)
-        self.pool.release(flight.slot)
+        self._give_back(flight)
         return failure
+
+    def _give_back(self, flight: Flight) -> None:
+        self._watchdog.forget(flight)
+        self.pool.release(flight.slot)
 
     def break_down(self, error: BaseException) -> None:
         """Make the pipeline unusable: every later call, and whoever is owed a frame, gets the first error."""

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from safetrip_sdk.timeouts import LONGEST
+
 if TYPE_CHECKING:
     from safetrip_sdk.delivery import Flight
 
@@ -14,20 +16,28 @@ __all__ = ["Watchdog"]
 
 
 class Watchdog:
-    """Looks at the frames in flight a few times per `hang_after` and reports one that is too old.
+    """Looks at the frames in flight a few times per `hang_after` and reports one that hangs.
+
+    Frames run one behind another, so one may wait for the others: it hangs when no frame at all has come back
+    for `hang_after` seconds, or when it alone does not, while `slots` times as long went by.
 
     Args:
         hang_after: seconds; 0 or infinity: never.
+        slots: frames that may be in flight.
         report: called once, from the watchdog's thread, with the flight that hangs.
     """
 
-    def __init__(self, hang_after: float, report: Callable[[Flight], None]) -> None:
-        self._hang_after = hang_after
+    def __init__(self, hang_after: float, slots: int, report: Callable[[Flight], None]) -> None:
+        self._never = not 0 < hang_after <= LONGEST
+        self._patience = 0 if self._never else int(hang_after * 1e9)
+        self._step = min(hang_after / 4, 1.0)
+        self._slots = slots
         self._report = report
         self._flights: set[Flight] = set()
+        self._came_back = self._awake = self._looked = time.monotonic_ns()
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
-        if 0 < hang_after < float("inf"):
+        if not self._never:
             self._thread = threading.Thread(target=self._main, name="safetrip-watchdog", daemon=True)
             self._thread.start()
 
@@ -38,14 +48,27 @@ class Watchdog:
     def forget(self, flight: Flight) -> None:
         """A frame has arrived or failed."""
         self._flights.discard(flight)
+        self._came_back = time.monotonic_ns()
+
+    def look(self, now: int) -> Flight | None:
+        """The oldest frame that hangs at `now` (`time.monotonic_ns`); None when none does."""
+        if now - self._looked > 3e9 * self._step:
+            # The process itself stood still (stopped, or short of a core): its frames get their time anew.
+            self._awake = now
+        self._looked = now
+        silent = now - max(self._came_back, self._awake) > self._patience
+        for flight in sorted(self._flights.copy(), key=lambda flight: flight.launched):
+            waited = now - max(flight.launched, self._awake)
+            if waited > self._patience * (1 if silent else self._slots):
+                return flight
+        return None
 
     def _main(self) -> None:
-        while not self._ending.wait(min(self._hang_after / 4, 1.0)):
-            oldest = time.monotonic_ns() - int(self._hang_after * 1e9)
-            for flight in tuple(self._flights):
-                if flight.launched and flight.launched < oldest:
-                    self._report(flight)
-                    return
+        while not self._ending.wait(self._step):
+            hangs = self.look(time.monotonic_ns())
+            if hangs is not None:
+                self._report(hangs)
+                return
 
     def close(self) -> None:
         """End the thread; idempotent."""

@@ -223,12 +223,13 @@ def test_waiting_for_a_slot_ends_when_the_runtime_closes() -> None:
     assert [slot.closed for slot in backend.made] == [1]
 
 
-def test_interrupted_call_leaves_the_slot_running() -> None:
+@pytest.mark.parametrize("where", ["wait", "read"])
+def test_interrupted_call_gives_its_slot_back(where: str) -> None:
     backend = ScriptedBackend()
     interrupts = [KeyboardInterrupt()]
 
     def fail(name: str) -> None:
-        if name == "wait" and interrupts:
+        if name == where and interrupts:
             raise interrupts.pop()
 
     with scripted(backend, slots=1) as runtime:
@@ -236,6 +237,8 @@ def test_interrupted_call_leaves_the_slot_running() -> None:
         with pytest.raises(KeyboardInterrupt):
             runtime(numbered(1))
         assert runtime(numbered(2), timeout=5).labels[0, 0] == 2
+        assert runtime._pipeline is not None
+        assert not runtime._pipeline._watchdog._flights, "it will not be taken for hung"
 
 
 def test_model_that_fails_at_run_time(tiny_bundle: Path, backend: str, frame: NDArray[np.uint8]) -> None:
@@ -296,9 +299,11 @@ def test_a_hang_found_elsewhere_settles_the_ticket_that_is_waited_for(bounded: b
     ticket = runtime.submit(numbered(2))
     with pytest.raises(ResultTimeoutError, match="frame 0 hangs"):
         ticket.result(timeout=10)
+    if bounded:
+        calling.join(10)
+    assert len(errors) == (1 if bounded else 0), "only the driver ends the other wait"
     backend.gate.set()
     calling.join(10)
-    assert len(errors) == (1 if bounded else 0), "only the driver ends the other wait"
     runtime.close()
     assert [slot.closed for slot in backend.made] == [1, 1], "what came back after all is not left behind"
 
