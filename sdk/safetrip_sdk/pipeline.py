@@ -27,7 +27,9 @@ from safetrip_sdk.frame import size_of
 from safetrip_sdk.pool import SlotPool
 from safetrip_sdk.prediction import Prediction, Timing
 from safetrip_sdk.stats import StatsRecorder
+from safetrip_sdk.termination import close_at_exit
 from safetrip_sdk.ticket import Ticket
+from safetrip_sdk.timeouts import LONGEST, seconds
 from safetrip_sdk.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class Pipeline:
         # heard; else only the driver can end it.
         self._piece = (min(hang_after / 4, 1.0) or 1.0) if backend.bounded else None
         self._watchdog = Watchdog(hang_after, slots, self._hung)
+        close_at_exit(self)
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
@@ -138,6 +141,7 @@ class Pipeline:
 
     def run(self, frame: NDArray[np.uint8], captured: int | None, timeout: float | None) -> Prediction:
         """One frame, waited for in the calling thread."""
+        timeout = seconds(timeout)
         self.check_frame(frame)
         begun = time.monotonic_ns()
         flight = Flight(self.new_id(), self.acquire(timeout), begun, captured or begun)
@@ -174,7 +178,7 @@ class Pipeline:
         """One frame, copied and launched; the delivery thread settles the ticket."""
         self.check_frame(frame)
         begun = time.monotonic_ns()
-        flight = Flight(self.new_id(), self.acquire(timeout), begun, captured or begun)
+        flight = Flight(self.new_id(), self.acquire(seconds(timeout)), begun, captured or begun)
         ticket = Ticket(flight.frame_id, flight.slot.stage)
         self.launch(flight, frame, borrow=False)
         self.hand_over(flight, ticket.resolve)
@@ -271,11 +275,22 @@ class Pipeline:
         error.__cause__ = cause
         self.break_down(error)
 
-    def close(self, timeout: float) -> None:
-        """End the threads, free everything; what hangs for `timeout` seconds is left behind. Idempotent."""
-        if self._closed or self._process != os.getpid():  # what a forked process holds is its parent's
+    @property
+    def closed(self) -> bool:
+        """Whether `close` has been called; for a forked process, too: what it holds is its parent's."""
+        return self._closed or self._process != os.getpid()
+
+    def close(self) -> None:
+        """Finish what is in flight, end the threads, free everything. Idempotent.
+
+        What does not come back for `hang_after` seconds (10 where that is never; 1 after a fault) is left
+        behind.
+        """
+        if self.closed:
             return
         self._closed = True
+        never = not 0 < self._hang_after <= LONGEST
+        timeout = 1.0 if self.fault else 10.0 if never else self._hang_after
         self.pool.wake()
         drained = self.pool.drain(timeout)
         if not drained:

@@ -51,6 +51,14 @@ class SlotPool:
             self._changed.notify_all()
 
     def drain(self, timeout: float) -> bool:
-        """Wait until every slot is back; False when some are not after `timeout` seconds."""
+        """Wait until every slot is back; False when none of the others came for `timeout` seconds."""
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._free) == len(self.slots), timeout)
+            back, deadline = len(self._free), time.monotonic() + timeout
+            while back < len(self.slots):
+                rest = deadline - time.monotonic()
+                if rest <= 0:
+                    return False
+                self._changed.wait(rest)
+                if len(self._free) > back:
+                    back, deadline = len(self._free), time.monotonic() + timeout
+            return True

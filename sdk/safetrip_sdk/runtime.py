@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -54,7 +55,8 @@ class RuntimeOptions:
         wait: `"block"` frees the core while the device works, `"spin"` has the least latency, `"poll"` frees
             the core, too, but looks every 50 us, so that the watchdog can end even a call without `timeout`
             when the GPU hangs.
-        hang_after: seconds after which a frame in flight counts as hung.
+        hang_after: seconds without any frame coming back after which one in flight counts as hung; 0 or
+            infinity: never.
         build_if_missing: build an engine for this GPU when the bundle has none (minutes; logged).
         device: index of the GPU.
         cpu: threads and bf16 of the CPU backends.
@@ -119,6 +121,7 @@ class Runtime:
     """
 
     _precision: str | None = None
+    _pipeline: Pipeline | None = None
 
     def __init__(self, bundle: str | os.PathLike[str] | Bundle, **options: Any) -> None:
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
@@ -151,7 +154,6 @@ class Runtime:
         self._stats = StatsRecorder()
         self._lock = threading.Lock()
         self._closed = False
-        self._pipeline: Pipeline | None = None
         if options.frame_size is not None:
             self._open(options.frame_size)
 
@@ -242,7 +244,7 @@ class Runtime:
             size = frame_size or self.options.frame_size
             if old is not None:
                 size = frame_size or (old.frame_shape[0], old.frame_shape[1])
-                old.close(1.0 if old.fault else self.options.hang_after)
+                old.close()
             if size is not None:
                 self._open(size)
 
@@ -252,7 +254,16 @@ class Runtime:
             self._closed = True
             pipeline = self._pipeline
         if pipeline is not None:
-            pipeline.close(1.0 if pipeline.fault else self.options.hang_after)
+            pipeline.close()
+
+    def __del__(self) -> None:
+        pipeline = self._pipeline
+        if pipeline is not None and not pipeline.closed:
+            warnings.warn(
+                "a runtime was dropped open; use `with Runtime(...)`", ResourceWarning, stacklevel=1
+            )
+            # Garbage is collected in any thread, one of the pipeline's own, too, for which closing waits.
+            threading.Thread(target=pipeline.close, name="safetrip-close").start()
 
     def __enter__(self) -> Runtime:
         return self

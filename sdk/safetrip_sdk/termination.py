@@ -1,13 +1,50 @@
-"""SIGTERM as an exception, so that it clears up what Ctrl-C does: files, threads, processes of our own."""
+"""How a process ends: SIGTERM clears up what Ctrl-C does, and what was left open is closed at the exit."""
 
 from __future__ import annotations
 
+import atexit
+import logging
+import os
 import signal
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Protocol
 
-__all__ = ["sigterm_raises"]
+__all__ = ["Closable", "close_at_exit", "sigterm_raises"]
+
+log = logging.getLogger(__name__)
+
+
+class Closable(Protocol):
+    """What has threads of its own until it is closed, as often as one likes."""
+
+    def close(self) -> None:
+        """End them."""
+
+
+_open: weakref.WeakSet[Closable] = weakref.WeakSet()
+
+if hasattr(os, "register_at_fork"):  # threads do not survive a fork: there is nothing to end in a child
+    os.register_at_fork(after_in_child=_open.clear)
+
+
+def close_at_exit(thing: Closable) -> None:
+    """Have `thing` closed when the interpreter exits, if it is still there: native code that is at work in
+    another thread then aborts the process, and the script's own exit status is lost."""
+    _open.add(thing)
+    # Exit handlers run last in, first out: before those of the libraries that were imported for `thing`.
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)
+
+
+def _close_all() -> None:
+    for thing in tuple(_open):
+        try:
+            thing.close()
+        except Exception:  # the others are closed all the same
+            log.exception("%s could not be closed at exit", thing)
 
 
 @contextmanager

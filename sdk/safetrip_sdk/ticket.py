@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from safetrip_sdk.errors import ResultTimeoutError
 from safetrip_sdk.prediction import Prediction
+from safetrip_sdk.timeouts import seconds
 
 __all__ = ["Ticket"]
 
@@ -41,6 +42,7 @@ class Ticket:
             ResultTimeoutError: not there yet; the ticket stays valid and can be asked again.
             SafetripError: what went wrong with this frame.
         """
+        timeout = seconds(timeout)
         started = time.monotonic()
         if not self._gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             stage = self._stage() if self._stage else "deliver"

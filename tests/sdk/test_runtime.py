@@ -301,6 +301,20 @@ def test_closed(tiny_bundle: Path, backend: str, frame: Frame) -> None:
         runtime.reopen()
 
 
+def test_an_infinite_timeout_is_none(tiny_bundle: Path, backend: str, frame: Frame) -> None:
+    with Runtime(tiny_bundle, backend=backend, slots=1, precision="fp32") as runtime:
+        for endless in (float("inf"), 1e300):
+            assert_right(runtime(frame, timeout=endless), frame)
+            assert_right(runtime.submit(frame, timeout=endless).result(timeout=endless), frame)
+        ticket = runtime.submit(frame)
+        for call in (runtime, runtime.submit):
+            with pytest.raises(ValueError, match="timeout: want seconds"):
+                call(frame, timeout=float("nan"))
+        with pytest.raises(ValueError, match="timeout: want seconds"):
+            ticket.result(float("nan"))
+        assert_right(ticket.result(30), frame)
+
+
 def test_threads_end_with_the_runtime(tiny_bundle: Path, backend: str, frame: Frame) -> None:
     with Runtime(tiny_bundle, backend=backend) as runtime:
         runtime(frame)

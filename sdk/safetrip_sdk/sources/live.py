@@ -19,6 +19,7 @@ import numpy as np
 
 from safetrip_sdk.errors import SourceError
 from safetrip_sdk.sources.base import FrameSource, SourceStats, other_size
+from safetrip_sdk.termination import close_at_exit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,6 +92,7 @@ class LiveSource(FrameSource):
         self.frame_size = self._first_size(capture)
         self._frame_ns = self._alive_ns = time.monotonic_ns()  # of the last frame; of the last sign of life
         self._start(capture)
+        close_at_exit(self)
 
     def _first_size(self, capture: Capture) -> tuple[int, int]:
         # Drivers often do not deliver what their properties promise: look at a frame.
