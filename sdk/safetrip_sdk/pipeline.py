@@ -7,10 +7,10 @@ whoever is owed a frame is told: `break_down`.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.backends.base import Backend, Slot
@@ -50,10 +50,17 @@ class Pipeline:
         classes: names for the predictions.
         stats: where figures are counted.
         hang_after: seconds after which the watchdog gives a frame in flight up.
+        ids: numbers for the frames.
     """
 
     def __init__(
-        self, backend: Backend, slots: int, classes: tuple[str, ...], stats: StatsRecorder, hang_after: float
+        self,
+        backend: Backend,
+        slots: int,
+        classes: tuple[str, ...],
+        stats: StatsRecorder,
+        hang_after: float,
+        ids: Iterator[int],
     ) -> None:
         self.backend = backend
         self.stats = stats
@@ -62,7 +69,7 @@ class Pipeline:
         self._hang_after = hang_after
         self._closed = False
         self._process = os.getpid()
-        self._ids = itertools.count()
+        self._ids = ids
         made: list[Slot] = []
         try:
             for _ in range(slots):

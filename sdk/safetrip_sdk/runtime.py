@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
@@ -152,6 +153,7 @@ class Runtime:
         self._classes = classes
         self.options = options
         self._stats = StatsRecorder()
+        self._ids = itertools.count()  # goes on when the runtime is opened anew
         self._lock = threading.Lock()
         self._closed = False
         if options.frame_size is not None:
@@ -160,7 +162,7 @@ class Runtime:
     def _open(self, frame_size: FrameSize) -> Pipeline:
         backend = self._opener(frame_size)
         options = self.options
-        pipeline = Pipeline(backend, options.slots, self._classes, self._stats, options.hang_after)
+        pipeline = Pipeline(backend, options.slots, self._classes, self._stats, options.hang_after, self._ids)
         log.info("opened %s on %s for %dx%d frames", backend.name, backend.device, *frame_size[::-1])
         self._pipeline = pipeline
         return pipeline

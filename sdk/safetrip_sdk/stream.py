@@ -188,8 +188,7 @@ class _Capture:
         slot = self._slot_in_order()
         if slot is None:
             return False
-        flight = Flight(self._pipeline.new_id(), slot, captured, captured)
-        self._retrieve(slot)
+        flight = self._retrieve(slot, captured)
         with self._changed:
             self._in_flight += 1
         self._launch(flight, slot.frame)
@@ -212,13 +211,14 @@ class _Capture:
                 return slot
         return None
 
-    def _retrieve(self, slot: Slot) -> None:
+    def _retrieve(self, slot: Slot, captured: int) -> Flight:
         try:
             slot.load(slot.frame, borrow=False)
             self._source.retrieve(slot.frame)
         except BaseException:
             self._pipeline.pool.release(slot)
             raise
+        return Flight(self._pipeline.new_id(), slot, captured, captured)
 
     def _capture_latest(self) -> bool:
         """One frame, replacing what waits; False at the source's end."""
@@ -227,14 +227,12 @@ class _Capture:
         captured = self._source.grab()
         if captured is None:
             return False
-        frame_id = pipeline.new_id()
         with self._changed:
             slot = self._reclaim() or pipeline.pool.acquire(0.0)
         if slot is None:
-            self._retrieve_spare(frame_id, captured)
+            self._retrieve_spare(captured)
             return True
-        flight = Flight(frame_id, slot, captured, captured)
-        self._retrieve(slot)
+        flight = self._retrieve(slot, captured)
         with self._changed:
             if self._stopping or self._error is not None:
                 pipeline.pool.release(slot)
@@ -246,7 +244,7 @@ class _Capture:
         self._launch(flight, slot.frame)
         return True
 
-    def _retrieve_spare(self, frame_id: int, captured: int) -> None:
+    def _retrieve_spare(self, captured: int) -> None:
         """Keep a frame for which there is no slot now."""
         with self._changed:
             frame, self._spare = self._spare, None
@@ -254,6 +252,7 @@ class _Capture:
             spec = self._pipeline.backend.spec.frame
             frame = aligned_empty(spec.shape[1:], spec.dtype)
         self._source.retrieve(frame)
+        frame_id = self._pipeline.new_id()
         with self._changed:
             if self._stopping or self._error is not None:
                 return
