@@ -30,28 +30,43 @@ def _fit(out: Path, index: PreparedIndex, *words: str) -> int:
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint as `trainer fit` leaves it, of a net with random weights."""
+    """A checkpoint as `trainer fit` leaves it: random weights, of another shape than the default."""
     torch.manual_seed(0)
-    net = HydraNet(width_mult=0.35, decoder_channels=32)
+    net = HydraNet(width_mult=0.35, decoder_channels=32, depth_head="log")
     torch.nn.init.normal_(net.segmentation.out.weight, std=0.5)  # classes that do not tie
     path = tmp_path_factory.mktemp("student") / "student.ckpt"
-    settings = {"width_mult": 0.35, "decoder_channels": 32, "lr": 0.5}
+    settings = {"width_mult": 0.35, "decoder_channels": 32, "depth": {"head": "log"}, "lr": 0.5}
     state = {f"net.{key}": value for key, value in net.state_dict().items()}
     torch.save({"state_dict": state, "hyper_parameters": settings}, path)
     return path
 
 
 def test_from_a_student_to_an_int8_bundle(
-    student: Path, prepared: PreparedIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    student: Path,
+    prepared: PreparedIndex,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    words = ("--quantize", "int8", *SMALL, "--model.init_args.lr", "5e-4", "--ema", "0.9")
+    words = ("--quantize", "int8", "--model.init_args.lr", "5e-4", "--ema", "0.9")
     assert _fit(tmp_path, prepared, *words, "--ckpt_path", str(student), "--trainer.max_epochs", "1") == 0
     run = tmp_path / "int8"
     last = run / "checkpoints" / "last.ckpt"
     net, record = load_student(last)
     assert isinstance(net, QuantizedNet)
     # The rate given, not that which the student's checkpoint remembers.
-    assert record["hyper_parameters"]["lr"] == 5e-4
+    settings = record["hyper_parameters"]
+    assert settings["lr"] == 5e-4
+    # The net is the checkpoint's, and so are the losses that belong to it; what differs was said.
+    assert (settings["width_mult"], settings["decoder_channels"], settings["depth"]["head"]) == (
+        0.35,
+        32,
+        "log",
+    )
+    told = next(message for message in caplog.messages if "its own settings" in message)
+    assert told.endswith(
+        ": width_mult 0.35 (not 1.0), decoder_channels 32 (not 256), depth.head log (not sigmoid)"
+    )
     started = {key: value for key, value in net.graph.initializers.items() if key.endswith(".weight")}
     trained = {item.name: item for item in net.float_model().graph.initializer}
     moved = [key for key, value in started.items() if trained[key] != value]
@@ -77,16 +92,24 @@ def test_from_a_student_to_an_int8_bundle(
     assert "quantised at 64x96" in capsys.readouterr().err
 
 
-def test_it_starts_from_a_student(
-    prepared: PreparedIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_it_starts_from_a_student_and_trains_it_as_one(
+    student: Path, prepared: PreparedIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _fit(tmp_path, prepared, "--quantize", "int8") == 2
     assert "--ckpt_path" in capsys.readouterr().err
+    slower = ("--ckpt_path", str(student), "--model.init_args.encoder_lr_factor", "0.1")
+    assert _fit(tmp_path, prepared, "--quantize", "int8", *slower) == 2
+    assert "encoder_lr_factor 0.1: an INT8 net is trained as one graph" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("from_student", [False, True])
 def test_a_net_too_slow_for_its_device_is_not_trained(
-    prepared: PreparedIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    from_student: bool,
+    student: Path,
+    prepared: PreparedIndex,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "budgets").mkdir()
     (tmp_path / "devices").symlink_to(ROOT / "benchmarks" / "devices")
@@ -95,10 +118,15 @@ def test_a_net_too_slow_for_its_device_is_not_trained(
         "name: tight\ndevice: Orin Nano\nprofile: jetson-orin-nano-15w\nframe_size: 96x160\n"
         "latency_ms: {p50: 1.05}\n"
     )
-    words = ("--quantize", "off", *SMALL, "--data.size", "[256, 384]", "--budget", str(budget))
+    # A student's shape is its own: the same net is judged, whatever the configuration says.
+    net = (
+        ("--quantize", "int8", "--ckpt_path", str(student)) if from_student else ("--quantize", "off", *SMALL)
+    )
+    words = (*net, "--data.size", "[256, 384]", "--budget", str(budget))
     assert _fit(tmp_path / "runs", prepared, *words) == 2
     said = capsys.readouterr().err
-    assert "too slow" in said
+    assert "too slow: 1." in said
+    assert "--model.init_args" not in said
     assert "--data.size [" in said
     assert "--over-budget warn" in said
     assert not list((tmp_path / "runs").rglob("*.ckpt"))

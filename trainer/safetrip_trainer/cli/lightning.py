@@ -23,7 +23,7 @@ from safetrip_trainer.cli.progress import bar
 from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.errors import CheckpointError, TrainerError
 from safetrip_trainer.export.bundle import require_exportable
-from safetrip_trainer.model.checkpoint import net_tensors, read_weights, write_safetensors
+from safetrip_trainer.model.checkpoint import WeightsFile, net_tensors, read_weights, write_safetensors
 from safetrip_trainer.quantize import QuantizedNet
 from safetrip_trainer.report.run_page import write_run_report
 from safetrip_trainer.training.budget import require_budget
@@ -34,7 +34,7 @@ from safetrip_trainer.training.guard import NonFiniteGuard
 from safetrip_trainer.training.loggers import build_loggers
 from safetrip_trainer.training.pictures import PredictionPictures
 from safetrip_trainer.training.prediction_files import PredictionFiles
-from safetrip_trainer.training.quantized import is_quantized, start_quantizing
+from safetrip_trainer.training.quantized import adopt_net, start_quantizing
 from safetrip_trainer.training.resume import require_resumable, tell_differences
 from safetrip_trainer.training.run_folder import (
     claim_run_folder,
@@ -167,9 +167,10 @@ class SafetripCLI(LightningCLI):
         # Lightning lets a checkpoint's hyper-parameters win over the configuration: right for a run that goes
         # on, wrong for one that only starts from its weights, by a recipe of its own.
         self.subcommand = self.config.get("subcommand")
-        # Asked once: the answer is in the checkpoint, which is large.
-        self.starts_quantizing = self._starts_quantizing()
-        if self.starts_quantizing:
+        student = self._student_to_quantize()
+        self.starts_quantizing = student is not None
+        if student is not None:
+            adopt_net(self._get(self.config, "model"), student)
             return
         checkpoint = self._get(self.config, "ckpt_path") if self.subcommand else None
         if not checkpoint:
@@ -199,7 +200,8 @@ class SafetripCLI(LightningCLI):
         budget = self._get(self.config, "budget")
         if budget:
             refuse = self._get(self.config, "over_budget") == "refuse"
-            require_budget(self.model, self.datamodule.size, Path(budget), refuse)
+            trained = bool(self._get(self.config_init, "ckpt_path"))
+            require_budget(self.model, self.datamodule.size, Path(budget), refuse, trained)
         if self.starts_quantizing:
             with bar() as progress:
                 start_quantizing(
@@ -212,16 +214,17 @@ class SafetripCLI(LightningCLI):
             # Not a run to go on with, but weights to start from.
             self.config_init[self.subcommand]["ckpt_path"] = None
 
-    def _starts_quantizing(self) -> bool:
-        """Whether --quantize is asked of a student in float; a quantised one is resumed like any run."""
+    def _student_to_quantize(self) -> WeightsFile | None:
+        """The student in float that --quantize starts from; a quantised one is resumed like any run."""
         if self.subcommand != "fit" or self._get(self.config, "quantize") != "int8":
-            return False
+            return None
         checkpoint = self._get(self.config, "ckpt_path")
         if not checkpoint:
             raise TrainerError(
                 "--quantize int8 starts from a trained student: add --ckpt_path RUN/checkpoints/best.ckpt"
             )
-        return not is_quantized(Path(checkpoint))
+        file = read_weights(Path(checkpoint))
+        return None if QuantizedNet.is_in(file.state) else file
 
 
 def _listed(given: Any) -> list[Any]:

@@ -15,15 +15,25 @@ from safetrip_trainer.model.hydranet import HydraNet
 from safetrip_trainer.model.teacher import SegformerTeacher
 from safetrip_trainer.quantize.net import QuantizedNet
 
-__all__ = ["build_student", "load_segmenter", "load_student"]
+__all__ = ["build_student", "load_segmenter", "load_student", "net_settings"]
+
+
+def net_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What shapes a student, of a checkpoint's hyper-parameters; the defaults where they do not say."""
+    return {
+        "width_mult": settings.get("width_mult", 1.0),
+        "decoder_channels": settings.get("decoder_channels", 256),
+        "depth.head": (settings.get("depth") or {}).get("head", "sigmoid"),
+    }
 
 
 def build_student(settings: Mapping[str, Any]) -> HydraNet:
-    """An untrained student as a checkpoint's hyper-parameters describe it; the defaults where they do not."""
+    """An untrained student as a checkpoint's hyper-parameters describe it."""
+    shape = net_settings(settings)
     return HydraNet(
-        width_mult=settings.get("width_mult", 1.0),
-        decoder_channels=settings.get("decoder_channels", 256),
-        depth_head=(settings.get("depth") or {}).get("head", "sigmoid"),
+        width_mult=shape["width_mult"],
+        decoder_channels=shape["decoder_channels"],
+        depth_head=shape["depth.head"],
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from safetrip_calibration.budget_file import Budget, load_budget, load_budget_profile
 from safetrip_calibration.device_profile import DeviceProfile
@@ -12,7 +13,7 @@ from safetrip_calibration.proposal import Proposal, fastest, largest_input_size
 from safetrip_trainer.errors import BudgetError, TrainerError
 from safetrip_trainer.export.graph import DeployGraph
 from safetrip_trainer.export.onnx_file import to_onnx
-from safetrip_trainer.model.hydranet import HydraNet
+from safetrip_trainer.model.load import build_student
 from safetrip_trainer.training.student import HydraTask
 from safetrip_trainer.training.task import Task
 
@@ -24,7 +25,9 @@ logger = logging.getLogger(__name__)
 _NARROWER = ((0.75, 256), (0.5, 256), (0.5, 128), (0.35, 128))
 
 
-def require_budget(task: Task, size: tuple[int, int], file: Path, refuse: bool = True) -> Proposal:
+def require_budget(
+    task: Task, size: tuple[int, int], file: Path, refuse: bool = True, trained: bool = False
+) -> Proposal:
     """Predicts the latency of a net before it is trained and holds it against a budget's p50.
 
     Args:
@@ -32,21 +35,21 @@ def require_budget(task: Task, size: tuple[int, int], file: Path, refuse: bool =
         size: (h, w) of the net's input.
         file: a budget file whose profile stands in `../devices` beside it.
         refuse: raise where no precision is predicted to fit; otherwise warn.
+        trained: its weights exist already: what could be smaller is its input alone.
 
     Returns:
         The fastest precision as predicted.
 
     Raises:
         TrainerError: the task trains a teacher, which no robot runs.
-        BudgetError: nothing fits and `refuse` is set; names an input size and a width that would.
+        BudgetError: nothing fits and `refuse` is set; names an input size, and a width, that would.
         BudgetFileError, ProfileError: the files cannot be read.
     """
     if not isinstance(task, HydraTask):
         raise TrainerError("--budget is for the student: no robot runs the teacher")
-    width, channels = task.hparams["width_mult"], task.hparams["decoder_channels"]
     budget = load_budget(file)
     profile = load_budget_profile(file, budget)
-    model = to_onnx(DeployGraph(HydraNet(width_mult=width, decoder_channels=channels), size))
+    model = to_onnx(DeployGraph(build_student(task.hparams), size))
     found = fastest(model, size, budget, profile)
     limit = budget.latency_ms.get("p50")
     says = f"{found.ms:.1f} ms predicted in {found.precision} on {profile.device}, p50 limit {limit} ms"
@@ -56,7 +59,8 @@ def require_budget(task: Task, size: tuple[int, int], file: Path, refuse: bool =
     logger.info("%s; looking for a smaller net that fits", says)
     smaller = largest_input_size(model, size, budget, profile)
     ways = [f"--data.size [{smaller.size[0]},{smaller.size[1]}] ({smaller.ms:.1f} ms)"] if smaller else []
-    ways += _narrower(width, channels, size, budget, profile)
+    if not trained:
+        ways += _narrower(task.hparams, size, budget, profile)
     message = (
         f"{file}: too slow: {says} (a roofline estimate). What would fit: {', or '.join(ways) or 'nothing'}"
     )
@@ -67,13 +71,13 @@ def require_budget(task: Task, size: tuple[int, int], file: Path, refuse: bool =
 
 
 def _narrower(
-    width_mult: float, decoder_channels: int, size: tuple[int, int], budget: Budget, profile: DeviceProfile
+    settings: Mapping[str, Any], size: tuple[int, int], budget: Budget, profile: DeviceProfile
 ) -> Iterator[str]:
     """The widest net that fits at this input size, as options of `trainer fit`; nothing where none does."""
     for width, channels in _NARROWER:
-        if width >= width_mult or channels > decoder_channels:
+        if width >= settings["width_mult"] or channels > settings["decoder_channels"]:
             continue
-        net = HydraNet(width_mult=width, decoder_channels=channels)
+        net = build_student({**settings, "width_mult": width, "decoder_channels": channels})
         found = fastest(to_onnx(DeployGraph(net, size)), size, budget, profile)
         if found.fits:
             yield (

@@ -4,30 +4,46 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from safetrip_calibration.ranges import Progress
 from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.data.frames import PreparedFrames
 from safetrip_trainer.errors import TrainerError
 from safetrip_trainer.inference.predictor import training_size
-from safetrip_trainer.model.checkpoint import read_weights
-from safetrip_trainer.model.load import load_student
+from safetrip_trainer.model.checkpoint import WeightsFile
+from safetrip_trainer.model.load import load_student, net_settings
 from safetrip_trainer.quantize import QuantizedNet, quantize_student
+from safetrip_trainer.training.resume import tell_differences
 from safetrip_trainer.training.student import HydraTask
 from safetrip_trainer.training.task import Task
 
-__all__ = ["is_quantized", "start_quantizing"]
+__all__ = ["adopt_net", "start_quantizing"]
 
 logger = logging.getLogger(__name__)
 
 
-def is_quantized(checkpoint: Path) -> bool:
-    """Whether the checkpoint is of quantisation-aware training.
+def adopt_net(model: Any, file: WeightsFile) -> None:
+    """Makes the task of a configuration that of a checkpoint's net, whatever else it is to be trained by.
+
+    Args:
+        model: the configuration's `class_path` and `init_args`; changed, and what changes is named.
+        file: of a student in float.
 
     Raises:
-        CheckpointError: it cannot be read.
+        TrainerError: the net's parts are to learn at rates of their own.
     """
-    return QuantizedNet.is_in(read_weights(checkpoint).state)
+    asked = model.clone()
+    for name, value in net_settings(file.settings).items():
+        if name in model.init_args:
+            model.init_args[name] = value
+    tell_differences(str(file.path), asked, model)
+    factor = model.init_args.get("encoder_lr_factor", 1.0)
+    if factor != 1.0:
+        raise TrainerError(
+            f"--model.init_args.encoder_lr_factor {factor}: an INT8 net is trained as one graph, at one "
+            "rate: leave it at 1"
+        )
 
 
 def start_quantizing(
