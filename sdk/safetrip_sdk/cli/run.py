@@ -151,7 +151,10 @@ def run(args: argparse.Namespace) -> int:
         )
         comparison = _comparison(args, source, runtime) if args.check else None
         outputs = _outputs(args, source, runtime, stack)
-        keeper = FrameKeeper(source, lambda: any(item.wants_picture() for item in outputs), args.frames)
+        slots = runtime.options.slots
+        keeper = FrameKeeper(
+            source, lambda: any(item.wants_picture() for item in outputs), args.frames, slots
+        )
         interrupted = False
         failure: Exception | None = None
         try:

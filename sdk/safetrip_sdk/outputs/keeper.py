@@ -23,9 +23,12 @@ class FrameKeeper(FrameSource):
         inner: the source; not closed with this.
         pictures: asked at each frame whether to keep a copy of it.
         limit: frames to give at most; None: all.
+        slots: of the runtime: they say how many frames can be under way.
     """
 
-    def __init__(self, inner: FrameSource, pictures: Callable[[], bool], limit: int | None = None) -> None:
+    def __init__(
+        self, inner: FrameSource, pictures: Callable[[], bool], limit: int | None = None, slots: int = 2
+    ) -> None:
         self._inner = inner
         self._pictures = pictures
         self._rest = limit
@@ -33,8 +36,10 @@ class FrameKeeper(FrameSource):
         self.intrinsics = inner.intrinsics
         self.frame_size = inner.frame_size
         self._captured = 0
-        # Frames the runtime dropped are passed over; the deque bounds what can wait.
-        self._kept: deque[tuple[int, str, NDArray[np.uint8] | None, Any]] = deque(maxlen=64)
+        # A stream has at most two results a slot waiting, a frame in each, one in its spare buffer, and one
+        # just taken. Frames that the runtime dropped are here, too, and are passed over.
+        most = max(64, 3 * slots + 2)
+        self._kept: deque[tuple[int, str, NDArray[np.uint8] | None, Any]] = deque(maxlen=most)
 
     def grab(self) -> int | None:
         """The inner source's next frame; None at its end or the limit."""
