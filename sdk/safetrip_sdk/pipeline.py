@@ -27,7 +27,6 @@ from safetrip_sdk.frame import size_of
 from safetrip_sdk.pool import SlotPool
 from safetrip_sdk.prediction import Prediction, Timing
 from safetrip_sdk.stats import StatsRecorder
-from safetrip_sdk.termination import close_at_exit
 from safetrip_sdk.ticket import Ticket
 from safetrip_sdk.timeouts import LONGEST, seconds
 from safetrip_sdk.watchdog import Watchdog
@@ -85,7 +84,6 @@ class Pipeline:
         # heard; else only the driver can end it.
         self._piece = (min(hang_after / 4, 1.0) or 1.0) if backend.bounded else None
         self._watchdog = Watchdog(hang_after, slots, self._hung)
-        close_at_exit(self)
 
     @property
     def frame_shape(self) -> tuple[int, ...]:

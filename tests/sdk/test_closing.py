@@ -70,3 +70,33 @@ def test_what_is_open_at_exit_is_closed(stream: str) -> None:
     done = subprocess.run(run, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2])
     assert done.returncode == 3, done.stderr
     assert sorted(done.stdout.splitlines()) == ["backend closed", "camera let go"]
+
+
+OPENING = """
+import threading, time
+from safetrip_sdk import Runtime
+from tests.sdk.scripted import ScriptedBackend, numbered
+
+class Told(ScriptedBackend):
+    def close(self):
+        print("closed")
+
+def opener(size):
+    opening.set()
+    time.sleep(0.3)
+    print("opened")
+    return Told()
+
+opening = threading.Event()
+runtime = Runtime.over(opener, ("a",) * 256)
+threading.Thread(target=lambda: runtime.submit(numbered(1)), daemon=True).start()
+opening.wait()
+"""
+
+
+def test_what_is_being_opened_at_exit_is_closed() -> None:
+    """In a daemon's thread, which the interpreter does not wait for."""
+    run = [sys.executable, "-c", OPENING]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["opened", "closed"]
