@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from safetrip_sdk.classes import ClassTable
     from safetrip_sdk.errors import SafetripError
     from safetrip_sdk.manifest import Manifest
+    from safetrip_sdk.options import RuntimeOptions
     from safetrip_sdk.overlay import Overlay
     from safetrip_sdk.prediction import Prediction, Timing
     from safetrip_sdk.results import CameraIntrinsics, Hazard, LabelledPoints, Walkable
-    from safetrip_sdk.runtime import Runtime, RuntimeOptions
+    from safetrip_sdk.runtime import Runtime
     from safetrip_sdk.sources import FrameSource, open_source
     from safetrip_sdk.stats import RuntimeStats
     from safetrip_sdk.ticket import Ticket
@@ -39,7 +40,7 @@ _HOMES = {
     "Overlay": "overlay",
     "Prediction": "prediction",
     "Runtime": "runtime",
-    "RuntimeOptions": "runtime",
+    "RuntimeOptions": "options",
     "RuntimeStats": "stats",
     "SafetripError": "errors",
     "Ticket": "ticket",

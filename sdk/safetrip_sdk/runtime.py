@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from safetrip_sdk.sources import FrameSource
 
-__all__ = ["Runtime", "RuntimeOptions"]
+__all__ = ["Runtime"]
 
 log = logging.getLogger(__name__)
 
