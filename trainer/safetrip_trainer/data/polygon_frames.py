@@ -41,7 +41,7 @@ def polygon_frames(unit: Unit, result: UnitResult) -> Iterator[Frame]:
         _merge(annotations, parsed)
     if unit.number == 0:
         _report_folder(unit, annotations, result)
-    _keep_first_of_stem(unit.folder.names, annotations)
+    _keep_first_of_stem(unit.rivals, annotations)
     for name in unit.names:
         path = f"{unit.folder.path}/{name}"
         for reason in annotations.problems.get(name, ()):
@@ -60,16 +60,16 @@ def polygon_frames(unit: Unit, result: UnitResult) -> Iterator[Frame]:
         yield frame
 
 
-def same_stem(names: Sequence[str]) -> list[str]:
+def same_stem(names: Sequence[str]) -> tuple[str, ...]:
     """Those that differ from another one in their suffix only, in order: a sample's name has none."""
     count = Counter(map(_stem, names))
-    return [name for name in names if count[_stem(name)] > 1]
+    return tuple(name for name in names if count[_stem(name)] > 1)
 
 
-def _keep_first_of_stem(names: Sequence[str], annotations: Annotations) -> None:
+def _keep_first_of_stem(rivals: Sequence[str], annotations: Annotations) -> None:
     """Of those that would be one sample, the first that is annotated."""
     kept: dict[str, str] = {}
-    for name in same_stem(names):
+    for name in rivals:
         if name in annotations.images:
             first = kept.setdefault(_stem(name), name)
             if first != name:

@@ -20,7 +20,8 @@ __all__ = ["Unit", "UnitResult", "content_digest"]
 class Unit:
     """The `number`-th part of a folder: `names` of it, read below `root`, written below `prepared`.
 
-    `cache`: where its samples also go, reduced for training; None: nowhere.
+    `cache`: where its samples also go, reduced for training; None: nowhere. `rivals`: images of the folder
+    that would be one sample with another, whichever unit that is in.
     """
 
     root: Path
@@ -29,6 +30,7 @@ class Unit:
     number: int
     names: tuple[str, ...]
     cache: CacheSpec | None = None
+    rivals: tuple[str, ...] = ()
 
     @property
     def record(self) -> Path:

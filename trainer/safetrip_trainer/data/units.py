@@ -46,8 +46,9 @@ def make_units(
 ) -> list[Unit]:
     """Cut every folder into parts of at most 32 samples."""
     return [
-        Unit(root, prepared, folder, number, folder.names[start : start + UNIT_SIZE], cache)
+        Unit(root, prepared, folder, number, folder.names[start : start + UNIT_SIZE], cache, rivals)
         for folder in folders
+        for rivals in (same_stem(folder.names) if _FRAMES[folder.source] is polygon_frames else (),)
         for number, start in enumerate(range(0, len(folder.names), UNIT_SIZE))
     ]
 
@@ -111,11 +112,7 @@ def _signature(unit: Unit) -> str:
     state: list[object] = [_UNITS_VERSION, CLASS_NAMES, unit.folder.path, cache]
     if unit.number == 0:  # the first unit also reports what the XML names beyond the files there are
         state.append(unit.folder.names)
-    if unit.folder.source in (
-        "surface",
-        "polygon",
-    ):  # of two, one of which is another unit's, one is left out
-        state += same_stem(unit.folder.names)
+    state += unit.rivals
     for name in _inputs(unit):
         try:
             stat = (unit.root / name).stat()
