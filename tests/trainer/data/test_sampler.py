@@ -83,6 +83,20 @@ def test_a_set_smaller_than_the_batch_still_gives_one() -> None:
     assert [sorted(draw.sample for draw in batch) for batch in batches] == [[0, 1, 2]]
 
 
+@given(st.integers(1, 30), st.integers(1, 9), st.integers(1, 4))
+def test_every_process_has_a_batch_or_none_begins(length: int, batch_size: int, world: int) -> None:
+    def batches(rank: int) -> list[list[Draw]]:
+        order = BalancedOrder(["surface"] * length, RATIOS, length)
+        return list(BalancedBatchSampler(order, batch_size, rank, world))
+
+    if length > batch_size * (world - 1):
+        assert {len(batches(rank)) for rank in range(world)} == {max(length // (batch_size * world), 1)}
+        return
+    for rank in range(world):
+        with pytest.raises(DatasetError, match=f"{length} training sample.* too few for {world} processes"):
+            batches(rank)
+
+
 @given(st.integers(0, 30), st.integers(1, 5))
 def test_shards_hold_each_sample_once(length: int, world: int) -> None:
     shards = [list(ShardSampler(length, rank, world)) for rank in range(world)]

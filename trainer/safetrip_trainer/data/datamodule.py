@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from safetrip_trainer.data.not_prepared import beside
 from safetrip_trainer.data.sampler import BalancedBatchSampler, BalancedOrder, ShardSampler
 from safetrip_trainer.data.source import PlaneSource, TreeSource
 from safetrip_trainer.data.statistics import total_pixels
+from safetrip_trainer.data.tree import SOURCES
 from safetrip_trainer.errors import DatasetError
 
 __all__ = ["SafetripDataModule"]
@@ -56,6 +58,9 @@ class SafetripDataModule(L.LightningDataModule):
             `off` the tree; or a cache's folder or URL.
         reduced_decoding: without a cache, decode large JPEGs at the smallest scale that covers the input.
         max_unreadable: so many samples may turn out unreadable; they are named and others take their place.
+
+    Raises:
+        DatasetError: `ratios` or `zoom` make no sense.
     """
 
     def __init__(
@@ -85,9 +90,11 @@ class SafetripDataModule(L.LightningDataModule):
         self.prepared = Path(prepared) if prepared else None
         self.size = (size[0], size[1])
         self.batch_size = batch_size
-        self.ratios = ratios or {"surface": 1.0, "polygon": 1.0, "depth": 1.0}
+        self.ratios = _checked(ratios or {"surface": 1.0, "polygon": 1.0, "depth": 1.0})
         self.seed = seed
         self.num_workers = min(core_count(), 8) if num_workers < 0 else num_workers
+        if not 1.0 <= zoom[0] <= zoom[1]:
+            raise DatasetError(f"data.zoom {list(zoom)}: want [smallest, largest], 1 or more")
         self.zoom = zoom
         self.jitter = jitter
         self.rare_probability = rare_probability
@@ -218,6 +225,15 @@ class SafetripDataModule(L.LightningDataModule):
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader
+
+
+def _checked(ratios: dict[str, float]) -> dict[str, float]:
+    unknown = sorted(set(ratios) - set(SOURCES))
+    if unknown:
+        raise DatasetError(f"data.ratios: no source {', '.join(unknown)}; there are {', '.join(SOURCES)}")
+    if not (min(ratios.values()) >= 0 and 0 < sum(ratios.values()) < math.inf):
+        raise DatasetError(f"data.ratios {ratios}: want shares, 0 or more, and one above 0")
+    return ratios
 
 
 def _on_gpu(trainer: L.Trainer | None) -> bool:

@@ -86,9 +86,17 @@ class BalancedBatchSampler(Sampler[list[Draw]]):
         batch_size: of one process.
         rank: of this process.
         world_size: how many processes there are.
+
+    Raises:
+        DatasetError: there is no sample for each of them: those without would be waited for in vain.
     """
 
     def __init__(self, sampler: BalancedOrder, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        if len(sampler) <= batch_size * (world_size - 1):
+            raise DatasetError(
+                f"{len(sampler)} training sample(s) are too few for {world_size} processes of "
+                f"data.batch_size {batch_size}: some would have none; take a smaller batch or fewer processes"
+            )
         self.sampler = sampler
         self.batch_size = batch_size
         self.rank = rank
