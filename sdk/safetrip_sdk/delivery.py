@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class Flight:
     """One frame on its way through a slot; times are monotonic nanoseconds."""
 
-    __slots__ = ("begun", "captured", "deliver", "frame_id", "launched", "loaded_ms", "slot")
+    __slots__ = ("begun", "captured", "deliver", "frame_id", "launched", "loaded_ms", "returned", "slot")
 
     def __init__(self, frame_id: int, slot: Slot, begun: int, captured: int) -> None:
         self.frame_id = frame_id
@@ -34,6 +34,7 @@ class Flight:
         self.captured = captured
         self.launched = 0
         self.loaded_ms = 0.0
+        self.returned = False  # the slot, to the pool
         self.deliver: Deliver = ignore
 
 

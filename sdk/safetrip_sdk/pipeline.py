@@ -140,9 +140,6 @@ class Pipeline:
         except Exception as error:
             failure = self.failed(flight, error)
             raise failure from failure.__cause__
-        except BaseException:
-            self.hand_over(flight, ignore)  # interrupted: it may be running
-            raise
 
     def run(self, frame: NDArray[np.uint8], captured: int | None, timeout: float | None) -> Prediction:
         """One frame, waited for in the calling thread."""
@@ -150,18 +147,16 @@ class Pipeline:
         self.check_frame(frame)
         begun = time.monotonic_ns()
         flight = Flight(self.new_id(), self.acquire(timeout), begun, captured or begun)
-        self.launch(flight, frame, borrow=True)
-        rest = None if timeout is None else max(0.0, timeout - (time.monotonic_ns() - begun) / 1e9)
         try:
-            arrived = self._wait(flight) if rest is None else flight.slot.wait(rest)
-        except Exception as error:
-            failure = self.failed(flight, error)
-            raise failure from failure.__cause__
-        except BaseException:
-            self.hand_over(flight, ignore)
+            self.launch(flight, frame, borrow=True)
+            rest = None if timeout is None else max(0.0, timeout - (time.monotonic_ns() - begun) / 1e9)
+            if self._wait(flight, rest):
+                return self.arrived(flight)
+        except Exception:
             raise
-        if arrived:
-            return self.arrived(flight)
+        except BaseException:
+            self._leave(flight)
+            raise
         stage = flight.slot.stage()
         self.hand_over(flight, ignore)
         if timeout is None:
@@ -172,12 +167,23 @@ class Pipeline:
             stage=stage,
         )
 
-    def _wait(self, flight: Flight) -> bool:
-        """Until the outputs are there; False when the runtime has become unusable meanwhile."""
-        while not flight.slot.wait(self._piece):
-            if self.fault is not None:
-                return False
-        return True
+    def _wait(self, flight: Flight, timeout: float | None) -> bool:
+        """Until the outputs are there; False when they are not in time, or the runtime became unusable."""
+        try:
+            if timeout is not None:
+                return flight.slot.wait(timeout)
+            while not flight.slot.wait(self._piece):
+                if self.fault is not None:
+                    return False
+            return True
+        except Exception as error:
+            failure = self.failed(flight, error)
+            raise failure from failure.__cause__
+
+    def _leave(self, flight: Flight) -> None:
+        """The caller was interrupted: whatever the frame is at, its slot comes back when that has ended."""
+        if not flight.returned:
+            self.hand_over(flight, ignore)
 
     def submit(self, frame: NDArray[np.uint8], captured: int | None, timeout: float | None) -> Ticket:
         """One frame, copied and launched; the delivery thread settles the ticket."""
@@ -185,7 +191,13 @@ class Pipeline:
         begun = time.monotonic_ns()
         flight = Flight(self.new_id(), self.acquire(seconds(timeout)), begun, captured or begun)
         ticket = Ticket(flight.frame_id, flight.slot.stage)
-        self.launch(flight, frame, borrow=False)
+        try:
+            self.launch(flight, frame, borrow=False)
+        except Exception:
+            raise
+        except BaseException:
+            self._leave(flight)
+            raise
         self.hand_over(flight, ticket.resolve)
         return ticket
 
@@ -205,9 +217,6 @@ class Pipeline:
         except Exception as error:
             failure = self.failed(flight, error)
             raise failure from failure.__cause__
-        except BaseException:
-            self._give_back(flight)  # interrupted: nothing runs in it any more
-            raise
         self._give_back(flight)
         now = time.monotonic_ns()
         upload += flight.loaded_ms
@@ -237,6 +246,7 @@ class Pipeline:
 
     def _give_back(self, flight: Flight) -> None:
         self._watchdog.forget(flight)
+        flight.returned = True
         self.pool.release(flight.slot)
 
     def break_down(self, error: BaseException) -> None:

@@ -41,8 +41,8 @@ class SlotPool:
 
     def release(self, slot: Slot) -> None:
         """Give a slot back."""
+        self._free.append(slot)  # first: an interrupt while the lock is waited for loses nothing
         with self._changed:
-            self._free.append(slot)
             self._changed.notify()
 
     def wake(self) -> None:
