@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from safetrip_sdk import Runtime, pipeline
+from safetrip_sdk import Runtime
 from safetrip_sdk.backends.base import Backend
 from safetrip_sdk.backends.worker import Worker
 from safetrip_sdk.delivery import Delivery
@@ -221,47 +221,6 @@ def test_waiting_for_a_slot_ends_when_the_runtime_closes() -> None:
     closing.join(5)
     assert running.result(5).labels[0, 0] == 1
     assert [slot.closed for slot in backend.made] == [1]
-
-
-@pytest.mark.parametrize("where", ["wait", "read"])
-def test_interrupted_call_gives_its_slot_back(where: str) -> None:
-    backend = ScriptedBackend()
-    interrupts = [KeyboardInterrupt()]
-
-    def fail(name: str) -> None:
-        if name == where and interrupts:
-            raise interrupts.pop()
-
-    with scripted(backend, slots=1) as runtime:
-        backend.fail = fail
-        with pytest.raises(KeyboardInterrupt):
-            runtime(numbered(1))
-        assert runtime(numbered(2), timeout=5).labels[0, 0] == 2
-        assert runtime._pipeline is not None
-        assert not runtime._pipeline._watchdog._flights, "it will not be taken for hung"
-
-
-@pytest.mark.parametrize("door", ["call", "submit"])
-def test_an_interrupt_between_two_steps_loses_no_slot(door: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the launch (submit), or when the outputs are there and not yet read (call)."""
-    step = "arrived" if door == "call" else "launch"
-    real = getattr(pipeline.Pipeline, step)
-    interrupts = [KeyboardInterrupt()]
-
-    def interrupted(*args: object, **options: object) -> object:
-        if step == "launch":
-            real(*args, **options)
-        if interrupts:
-            raise interrupts.pop()
-        return None if step == "launch" else real(*args, **options)
-
-    with scripted(ScriptedBackend(), slots=1) as runtime:
-        monkeypatch.setattr(pipeline.Pipeline, step, interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            runtime(numbered(1)) if door == "call" else runtime.submit(numbered(1))
-        assert runtime(numbered(2), timeout=5).labels[0, 0] == 2
-        assert runtime._pipeline is not None
-        assert not runtime._pipeline._watchdog._flights, "it will not be taken for hung"
 
 
 def test_model_that_fails_at_run_time(tiny_bundle: Path, backend: str, frame: NDArray[np.uint8]) -> None:

@@ -1,0 +1,49 @@
+"""Ctrl-C, or whatever else a signal raises, in the middle of a call: the runtime goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from safetrip_sdk import pipeline
+from tests.sdk.scripted import ScriptedBackend, numbered, scripted
+
+
+@pytest.mark.parametrize("where", ["wait", "read"])
+def test_interrupted_call_gives_its_slot_back(where: str) -> None:
+    backend = ScriptedBackend()
+    interrupts = [KeyboardInterrupt()]
+
+    def fail(name: str) -> None:
+        if name == where and interrupts:
+            raise interrupts.pop()
+
+    with scripted(backend, slots=1) as runtime:
+        backend.fail = fail
+        with pytest.raises(KeyboardInterrupt):
+            runtime(numbered(1))
+        assert runtime(numbered(2), timeout=5).labels[0, 0] == 2
+        assert runtime._pipeline is not None
+        assert not runtime._pipeline._watchdog._flights, "it will not be taken for hung"
+
+
+@pytest.mark.parametrize("door", ["call", "submit"])
+def test_an_interrupt_between_two_steps_loses_no_slot(door: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the launch (submit), or when the outputs are there and not yet read (call)."""
+    step = "arrived" if door == "call" else "launch"
+    real = getattr(pipeline.Pipeline, step)
+    interrupts = [KeyboardInterrupt()]
+
+    def interrupted(*args: object, **options: object) -> object:
+        if step == "launch":
+            real(*args, **options)
+        if interrupts:
+            raise interrupts.pop()
+        return None if step == "launch" else real(*args, **options)
+
+    with scripted(ScriptedBackend(), slots=1) as runtime:
+        monkeypatch.setattr(pipeline.Pipeline, step, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            runtime(numbered(1)) if door == "call" else runtime.submit(numbered(1))
+        assert runtime(numbered(2), timeout=5).labels[0, 0] == 2
+        assert runtime._pipeline is not None
+        assert not runtime._pipeline._watchdog._flights, "it will not be taken for hung"
