@@ -133,7 +133,7 @@ def test_too_large_for_this_machine_is_bad_input(
         raise MemoryError("Unable to allocate 768. MiB")
 
     monkeypatch.setattr("safetrip_sdk.cli.bench.Runtime", none_left)
-    assert main(["bench", str(tiny_bundle), "--frame", "16384x16384"]) == 2
+    assert main(["bench", str(tiny_bundle), "--frame", "96x128"]) == 2
     errors = capsys.readouterr().err
     assert errors.splitlines()[-1] == "safetrip bench: error: not enough memory: Unable to allocate 768. MiB"
 
