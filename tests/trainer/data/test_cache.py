@@ -421,6 +421,19 @@ def test_a_store_touches_nothing_outside_of_it(tmp_path: Path, server: str, remo
     assert kept.read_bytes() == b"as it was"
 
 
+@pytest.mark.parametrize("place", [[-1, 10], [512, -1], [512, 10**18], [10**18, 10], [512, 0], "no", None])
+def test_a_manifest_that_points_elsewhere_is_damaged(tree: Path, tmp_path: Path, place: Any) -> None:
+    out = tmp_path / "out"
+    prepare(tree, out, SMALL)
+    (manifest,) = (out / "cache").glob("cache-*.json")
+    value = json.loads(manifest.read_text())
+    members = value["shards"][0]["members"]
+    next(iter(members.values()))["image"] = place
+    manifest.write_text(json.dumps(value))
+    with pytest.raises(DatasetError, match=r"cache-.*\.json: damaged"):
+        _source(out)
+
+
 @pytest.mark.parametrize("damage", ["truncate", "remove", "garble"])
 def test_a_damaged_shard_names_the_sample(tree: Path, tmp_path: Path, damage: str) -> None:
     out = tmp_path / "out"

@@ -15,6 +15,8 @@ from safetrip_trainer.errors import DatasetError
 __all__ = ["CacheManifest", "Members", "Shard"]
 
 _VERSION = 2
+# Of one sample, which is read in one piece.
+_MOST_BYTES = 1 << 30
 
 Members = Mapping[str, tuple[int, int]]
 """Plane ("image", "mask", "depth", "confidence") -> offset and size in the shard, in bytes."""
@@ -34,11 +36,20 @@ class Shard:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Shard:
         """The inverse of `to_json`; KeyError, TypeError or ValueError for anything else."""
-        members = {
-            sample: {plane: (int(place[0]), int(place[1])) for plane, place in planes.items()}
-            for sample, planes in value["members"].items()
-        }
-        return cls(str(value["name"]), int(value["size"]), members)
+        size = int(value["size"])
+        members = {sample: _members(planes, size) for sample, planes in value["members"].items()}
+        return cls(str(value["name"]), size, members)
+
+
+def _members(value: Mapping[str, Any], size: int) -> Members:
+    """Of one sample in a shard of `size` bytes; ValueError where they lie elsewhere."""
+    members = {plane: (int(place[0]), int(place[1])) for plane, place in value.items()}
+    start = min(offset for offset, _ in members.values())
+    end = max(offset + length for offset, length in members.values())
+    whole = "image" in members and all(length > 0 for _, length in members.values())
+    if not (whole and start >= 0 and end <= size and end - start <= _MOST_BYTES):
+        raise ValueError(f"members {members} of a shard of {size} bytes")
+    return members
 
 
 @dataclass(frozen=True)
