@@ -28,7 +28,7 @@ from safetrip_sdk.pool import SlotPool
 from safetrip_sdk.prediction import Prediction, Timing
 from safetrip_sdk.stats import StatsRecorder
 from safetrip_sdk.ticket import Ticket
-from safetrip_sdk.timeouts import LONGEST, seconds
+from safetrip_sdk.timeouts import is_never, seconds
 from safetrip_sdk.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -304,8 +304,7 @@ class Pipeline:
         if self.closed:
             return
         self._closed = True
-        never = not 0 < self._hang_after <= LONGEST
-        timeout = 1.0 if self.fault else 10.0 if never else self._hang_after
+        timeout = 1.0 if self.fault else 10.0 if is_never(self._hang_after) else self._hang_after
         self.pool.wake()
         drained = self.pool.drain(timeout)
         if not drained:

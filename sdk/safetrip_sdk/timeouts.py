@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["LONGEST", "seconds"]
+__all__ = ["LONGEST", "is_never", "seconds"]
 
 LONGEST = 1e6
 """Seconds, eleven days: what is longer is for ever. No clock of a library that waits counts to infinity."""
@@ -17,3 +17,8 @@ def seconds(timeout: float | None) -> float | None:
     if math.isnan(timeout):
         raise ValueError("timeout: want seconds, or None for ever, not nan")
     return timeout
+
+
+def is_never(hang_after: float) -> bool:
+    """Whether nothing counts as hung after so many seconds: 0, or longer than `LONGEST`."""
+    return not 0 < hang_after <= LONGEST

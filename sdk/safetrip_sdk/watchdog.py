@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from safetrip_sdk.timeouts import LONGEST
+from safetrip_sdk.timeouts import is_never
 
 if TYPE_CHECKING:
     from safetrip_sdk.delivery import Flight
@@ -28,8 +28,8 @@ class Watchdog:
     """
 
     def __init__(self, hang_after: float, slots: int, report: Callable[[Flight], None]) -> None:
-        self._never = not 0 < hang_after <= LONGEST
-        self._patience = 0 if self._never else int(hang_after * 1e9)
+        never = is_never(hang_after)
+        self._patience = 0 if never else int(hang_after * 1e9)
         self._step = min(hang_after / 4, 1.0)
         self._slots = slots
         self._report = report
@@ -37,7 +37,7 @@ class Watchdog:
         self._came_back = self._awake = self._looked = time.monotonic_ns()
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
-        if not self._never:
+        if not never:
             self._thread = threading.Thread(target=self._main, name="safetrip-watchdog", daemon=True)
             self._thread.start()
 
