@@ -76,9 +76,10 @@ def decode_rows(data: bytes | memoryview) -> np.ndarray | None:
     magic, _, name, width, height, depth, kind, *methods = _HEADER.unpack_from(data)
     if magic != PNG_MAGIC or name != b"IHDR" or kind not in _MODES or depth not in _DECODERS or any(methods):
         return None
-    if not 0 < width * height * depth <= _MOST_BYTES:
+    row = 1 + width * (3 if kind == _RGB else 1) * depth // 8
+    if not width or not 0 < height * row <= _MOST_BYTES:
         return None
-    stored = _unfiltered(data, height, 1 + width * (3 if kind == _RGB else 1) * depth // 8)
+    stored = _unfiltered(data, height, row)
     if stored is not None:
         plain = stored if depth == 8 else stored.view(">u2").astype(np.uint16, order="C")
         return np.ascontiguousarray(plain) if kind == _GRAY else plain.reshape(height, width, 3)
