@@ -32,7 +32,6 @@ HALF_WIDTH = 0.45
 
 SECTORS = 31
 
-
 BLIND = 0.5
 """Seconds without anything new to see after which the robot stands still."""
 

@@ -120,9 +120,8 @@ class FramesDigest:
         self._hash.update(header.encode())
         self._hash.update(np.ascontiguousarray(frame.frame).data)
         for plane in (frame.labels, frame.depth) if self._truth else ():
-            self._hash.update(
-                b"0" if plane is None else b"1"
-            )  # of the frame's size, so that nothing runs over
+            # A plane has the frame's size, which is in the header: nothing runs over into the next.
+            self._hash.update(b"0" if plane is None else b"1")
             if plane is not None:
                 self._hash.update(np.ascontiguousarray(plane).data)
 
