@@ -68,14 +68,15 @@ def run_unit(unit: Unit) -> UnitResult:
         shard = ShardWriter(unit.cache, f"shards/{unit.folder.path}/{unit.number:04d}")
     for frame in _FRAMES[unit.folder.source](unit, result):
         sample = frame.sample
+        mask = None if frame.mask is None else encode_plane(frame.mask)
         if shard is not None:
             try:
                 shard.add(frame)
             except DatasetError as error:
                 result.report(sample.image, error, unit.root)
                 continue
-        if sample.mask is not None and frame.mask is not None:
-            write_atomic(unit.prepared / sample.mask, encode_plane(frame.mask), sync=False)
+        if sample.mask is not None and mask is not None:
+            write_atomic(unit.prepared / sample.mask, mask, sync=False)
         result.samples.append(sample)
     if shard is not None and unit.cache is not None:
         result.shard = shard.finish(Store(unit.cache.place))

@@ -7,6 +7,7 @@ import json
 import math
 import struct
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -76,6 +77,8 @@ class ShardWriter:
         """Reduce and append a sample's planes. DatasetError where its image cannot be decoded."""
         sample = frame.sample
         factor, size = self.spec.plan(sample.width, sample.height)
+        # Planes first, while they are in the processor's cache: decoding an image sweeps it.
+        planes = {name: encode_plane(small, level=2) for name, small in self._reduced(frame, size)}
         key = f"{len(self._members):04d}"
         if self.spec.raw and halves(size):
             image = decode_image(frame.data, sample.image, factor)
@@ -83,19 +86,19 @@ class ShardWriter:
         else:
             place = self._append(f"{key}.jpg", _jpeg(frame, factor, size))
         members = {"image": place}
-        for name, plane in (
-            ("mask", frame.mask),
-            ("depth", frame.depth),
-            ("confidence", frame.confidence),
-        ):
-            if plane is not None:
-                small = _subsample(plane, size)
-                if name == "depth":
-                    small = self._depth_codes(sample).take(small)
-                members[name] = self._append(f"{key}.{name}.png", encode_plane(small, level=2))
+        for name, data in planes.items():
+            members[name] = self._append(f"{key}.{name}.png", data)
         about = {"id": sample.id, "source": sample.source, "width": sample.width, "height": sample.height}
         self._append(f"{key}.json", json.dumps(about, ensure_ascii=False).encode())
         self._members[sample.id] = members
+
+    def _reduced(self, frame: Frame, size: tuple[int, int]) -> Iterator[tuple[str, np.ndarray]]:
+        if frame.mask is not None:
+            yield "mask", _subsample(frame.mask, size)
+        if frame.depth is not None:
+            yield "depth", self._depth_codes(frame.sample).take(_subsample(frame.depth, size))
+        if frame.confidence is not None:
+            yield "confidence", _subsample(frame.confidence, size)
 
     def _depth_codes(self, sample: Sample) -> np.ndarray:
         """(65536,) uint16: what each value of the sample's depth file is in KITTI's coding."""
