@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from safetrip_trainer.data.files import read_bytes
+from safetrip_trainer.data.jpeg import JPEG_MAGIC, decode_reduced
 from safetrip_trainer.data.png import PNG_MAGIC, checksum, decode_rows, png_chunks
 from safetrip_trainer.errors import DatasetError
 
@@ -33,7 +34,6 @@ __all__ = [
 
 _MOST_PIXELS = 1 << 28
 """Beyond any camera; a file of a megabyte can claim a thousand times as many."""
-_JPEG_MAGIC = b"\xff\xd8"
 # SOF0..SOF15 hold the size; C4 (Huffman tables), C8 (reserved) and CC (arithmetic coding) are no frames.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _REDUCTIONS = {
@@ -66,7 +66,7 @@ def probe_image(data: bytes, path: Path) -> ImageInfo:
 
     Raises DatasetError where the file is empty, truncated, damaged, of another format, or beyond 2^28 pixels.
     """
-    if data.startswith(_JPEG_MAGIC):
+    if data.startswith(JPEG_MAGIC):
         info = _probe_jpeg(data, path)
     elif data.startswith(PNG_MAGIC):
         info = _probe_png(data, path)
@@ -152,6 +152,10 @@ def decode_image(data: bytes | memoryview, name: str, factor: int = 1) -> np.nda
     A JPEG is decoded at that scale, which costs less than the whole. DatasetError naming `name` where it
     cannot be decoded.
     """
+    if data[: len(JPEG_MAGIC)] == JPEG_MAGIC:
+        pixels = decode_reduced(data, name, factor)
+        if pixels is not None:
+            return pixels
     rows = decode_rows(data)
     if rows is not None and rows.ndim == 3 and rows.dtype == np.uint8:
         if factor > 1:
