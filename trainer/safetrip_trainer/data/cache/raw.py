@@ -31,7 +31,7 @@ def encode_raw(image: np.ndarray, size: tuple[int, int] | None = None) -> bytes:
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
     whole = I420.of(image)
     kept = whole if whole.shape == size else whole.resized(size)
-    return b"P5\n%d %d\n255\n" % kept.stacked.shape[::-1] + kept.stacked.tobytes()
+    return b"".join((b"P5\n%d %d\n255\n" % kept.stacked.shape[::-1], kept.stacked.data))
 
 
 def is_raw(data: bytes | memoryview) -> bool:
