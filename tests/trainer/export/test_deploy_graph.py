@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from pathlib import Path
 
 import cv2
@@ -124,6 +126,26 @@ def test_a_graph_that_differs_is_refused(graph: DeployGraph, model: onnx.ModelPr
         verify_export(graph, wrong, _frames())
     with pytest.raises(ExportError, match="no frame"):
         verify_export(graph, model, [])
+
+
+def test_depth_that_is_not_finite_is_refused(graph: DeployGraph, model: onnx.ModelProto) -> None:
+    wrong = onnx.ModelProto()
+    wrong.CopyFrom(model)
+    bias = next(item for item in wrong.graph.initializer if item.name == "net.depth.out.bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(1, np.nan, np.float32), bias.name))
+    with pytest.raises(ExportError, match=r"depth in onnx is not finite at \d+ of \d+ pixels"):
+        verify_export(graph, wrong, _frames())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["net.segmentation.out.bias", "net.encoder.features.0.1.running_var"])
+def test_weights_that_are_not_finite_are_refused(
+    graph: DeployGraph, model: onnx.ModelProto, name: str, value: float
+) -> None:
+    damaged = copy.deepcopy(graph)
+    damaged.state_dict()[name][0] = value
+    with pytest.raises(ExportError, match=rf"{re.escape(name)} is not finite.*take an earlier checkpoint"):
+        verify_export(damaged, model, _frames())
 
 
 def test_bundle_holds_the_graph_and_says_where_it_comes_from(tmp_path: Path, graph: DeployGraph) -> None:

@@ -129,6 +129,8 @@ def _check_frames(prepared: Path | None, record: dict[str, Any]) -> Iterator[np.
             yield scene.image
         return
     frames = PreparedFrames(prepared, "val")
+    if len(frames) == 0:  # the check is of the graph, not of the training: any frame will do
+        frames = PreparedFrames(prepared, "all")
     step = max(len(frames) // _CHECK_FRAMES, 1)
     for position in range(0, len(frames), step):
         yield frames[position].frame

@@ -13,7 +13,7 @@ from safetrip_calibration.ranges import Progress
 from safetrip_sdk.bundle import Bundle
 from safetrip_trainer.export.bundle import new_manifest
 from safetrip_trainer.export.graph import DeployGraph
-from safetrip_trainer.export.verify import ExportCheck, verify_export
+from safetrip_trainer.export.verify import ExportCheck, ExportLimits, verify_export
 from safetrip_trainer.quantize.net import QuantizedNet
 
 __all__ = ["export_quantized_bundle"]
@@ -21,8 +21,8 @@ __all__ = ["export_quantized_bundle"]
 METHOD = "quantisation-aware training"
 
 # A value within one rounding error of half a step may round either way in onnxruntime, and what follows it
-# moves by a step: far less than the rounding itself, yet no bit-exactness.
-_MIN_LABEL_AGREEMENT = 0.97
+# moves by a step: at single pixels depth then differs by whatever a step is there.
+_LIMITS = ExportLimits(label_agreement=0.99, depth_error=float("inf"), mean_depth_error=0.01)
 _CHECKED = 8
 
 
@@ -62,9 +62,7 @@ def export_quantized_bundle(
     size = net.input_size
     float_check = verify_export(DeployGraph(origin, size), net.graph.model, checked)
     int8 = net.int8_model()
-    check = verify_export(
-        DeployGraph(net, size), int8, checked, _MIN_LABEL_AGREEMENT, max_depth_error=float("inf")
-    )
+    check = verify_export(DeployGraph(net, size), int8, checked, _LIMITS)
     faults = measured.faults
     made = Calibration(cast_graph(int8, faults), faults, net.plan)
     agreement = {"label_agreement_with_torch": check.label_agreement, "frames": check.frames}
