@@ -36,7 +36,7 @@ def open_atomic(path: str | os.PathLike[str], mode: str = "wb", sync: bool = Tru
         sync: False: whole or absent if the program dies, but not after a power cut.
 
     Raises:
-        OSError: as from `open`; `path` is then what it was.
+        OSError: as from `open`, naming a file; `path` is then what it was.
     """
     if mode not in ("wb", "w"):
         raise ValueError(f'open_atomic: mode must be "wb" or "w", not {mode!r}')
@@ -51,8 +51,10 @@ def open_atomic(path: str | os.PathLike[str], mode: str = "wb", sync: bool = Tru
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = os.fspath(target)  # which a write to a full disk does not say
         raise
     if sync:
         fsync_dir(target.parent)

@@ -115,24 +115,27 @@ class Bundle:
         """Make a bundle: write files into the draft; it appears at `path` when the block ends well.
 
         Raises:
-            BundleError: something is at `path` already (with `overwrite`: something that is no bundle).
+            BundleError: something is at `path` already (with `overwrite`: something that is no bundle), or
+                nothing can be written there.
         """
         root = Path(path)
         _check_target(root, overwrite)
         if not root.absolute().parent.is_dir():
             raise BundleError(f"{root}: the folder {root.absolute().parent} does not exist; make it first")
         folder = atomic.sibling(root.absolute(), ".draft")
-        folder.mkdir()
-        draft = BundleDraft(folder, replace(manifest, files={}))
+        with _writing(root):
+            folder.mkdir()
+        draft = BundleDraft(folder, replace(manifest, files={}), root)
         try:
             yield draft
             draft.finish()
             _check_target(root, overwrite)
-            if root.exists():
-                atomic.exchange(folder, root)
-            else:
-                os.rename(folder, root)
-            atomic.fsync_dir(root.absolute().parent)
+            with _writing(root):
+                if root.exists():
+                    atomic.exchange(folder, root)
+                else:
+                    os.rename(folder, root)
+                atomic.fsync_dir(root.absolute().parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -144,6 +147,7 @@ class Bundle:
         Raises:
             BundleNotFoundError, ManifestError: as `open`.
             BundleBusyError: another process is changing it (after half a minute of waiting).
+            BundleError: it cannot be written (disk full, no permission).
         """
         root = Path(path)
         with _locked(root):
@@ -152,33 +156,43 @@ class Bundle:
             try:
                 # A link stays one, so that nothing from outside comes in; through a folder's, writing would
                 # leave the bundle.
-                shutil.copytree(
-                    root, folder, symlinks=True, ignore=_linked_folders, copy_function=_link_or_copy
-                )
-                draft = BundleDraft(folder, manifest)
+                with _writing(root):
+                    shutil.copytree(
+                        root, folder, symlinks=True, ignore=_linked_folders, copy_function=_link_or_copy
+                    )
+                draft = BundleDraft(folder, manifest, root)
                 yield draft
                 draft.finish()
-                atomic.exchange(folder, root)
-                atomic.fsync_dir(root.absolute().parent)
+                with _writing(root):
+                    atomic.exchange(folder, root)
+                    atomic.fsync_dir(root.absolute().parent)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 class BundleDraft:
-    """A bundle in the making. Assign `manifest` to change it; hashes and sizes are filled in for you."""
+    """A bundle in the making. Assign `manifest` to change it; hashes and sizes are filled in for you.
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    Args:
+        path: the draft's folder.
+        manifest: what it starts with.
+        target: what it becomes, for messages.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, target: Path) -> None:
         self._path = path
+        self._target = target
         self._files = dict(manifest.files)
         self.manifest = manifest
 
     def write(self, name: str, data: bytes) -> None:
-        """Add or replace the file `name` (relative POSIX path)."""
+        """Add or replace the file `name` (relative POSIX path); BundleError where it cannot be written."""
         name = check_file_name(name)
-        target = self._path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # A new inode, never a write into the old one: that one is shared with the bundle by a hard link.
-        atomic.write_bytes(target, data)
+        file = self._path / name
+        with _writing(self._target):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            # A new inode, never a write into the old one: that one is shared with the bundle by a hard link.
+            atomic.write_bytes(file, data)
         self._files[name] = FileInfo(hashlib.sha256(data).hexdigest(), len(data))
 
     def read(self, name: str) -> bytes:
@@ -200,9 +214,10 @@ class BundleDraft:
                 raise BundleCorruptError(f"{name}: missing, or not of the size listed", (name,))
         manifest = replace(self.manifest, files=dict(sorted(self._files.items())))
         manifest.check_files()
-        atomic.write_text(self._path / MANIFEST_FILE, manifest.to_json())
-        for folder in {file.parent for file in self._path.rglob("*")}:
-            atomic.fsync_dir(folder)
+        with _writing(self._target):
+            atomic.write_text(self._path / MANIFEST_FILE, manifest.to_json())
+            for folder in {file.parent for file in self._path.rglob("*")}:
+                atomic.fsync_dir(folder)
         self.manifest = manifest
 
 
@@ -257,6 +272,17 @@ def _check_target(root: Path, overwrite: bool) -> None:
     # Replacing a folder removes what it holds: only ever do that to a bundle.
     if not (root / MANIFEST_FILE).is_file():
         raise BundleError(f"{root}: is no bundle, so it is not overwritten; choose another name")
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """What the system refuses is said of the bundle: nobody knows its draft."""
+    try:
+        yield
+    except OSError as error:
+        # Of all the files that could not be copied, the first tells why.
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or str(error)
+        raise BundleError(f"{target}: cannot be written: {reason}; nothing was changed") from error
 
 
 def _linked_folders(folder: str, names: list[str]) -> set[str]:

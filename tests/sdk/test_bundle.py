@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import resource
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -148,7 +149,10 @@ def test_second_rename_failing_is_undone(path: Path, monkeypatch: pytest.MonkeyP
         real(source, target)
 
     monkeypatch.setattr(atomic.os, "rename", rename)
-    with pytest.raises(OSError, match="no"), Bundle.edit(path) as draft:
+    with (
+        pytest.raises(BundleError, match=r"a\.bundle: cannot be written: no; nothing was changed"),
+        Bundle.edit(path) as draft,
+    ):
         draft.write("model.fp32.onnx", b"new")
     Bundle.open(path).verify()
     assert Bundle.open(path).read("model.fp32.onnx") == b"abc"
@@ -205,10 +209,28 @@ def test_a_copy_that_fails_leaves_nothing_behind(path: Path, monkeypatch: pytest
         raise OSError(errno.ENOSPC, "No space left on device", target)
 
     monkeypatch.setattr(bundle, "_link_or_copy", full)
-    with pytest.raises(OSError, match="No space"), Bundle.edit(path):
+    with pytest.raises(BundleError, match=r"cannot be written: .*No space"), Bundle.edit(path):
         pass
     assert leftovers(path) == []
     Bundle.open(path).verify()
+
+
+@pytest.mark.parametrize("name", ["model.fp32.onnx", "model.int8.onnx"])
+def test_a_disk_that_is_full_changes_nothing_and_is_said_of_the_bundle(path: Path, name: str) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # the file system takes no more
+    try:
+        with pytest.raises(BundleError, match=r"a\.bundle: cannot be written: .*; nothing was changed"):
+            write_into(path, name, bytes(200))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert leftovers(path) == []
+    Bundle.open(path).verify()
+
+
+def write_into(path: Path, name: str, data: bytes) -> None:
+    with Bundle.edit(path) as draft:
+        draft.write(name, data)
 
 
 def test_edit_keeps_damage_visible(path: Path) -> None:
@@ -312,3 +334,15 @@ def test_atomic_write_keeps_the_old_file(tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == ["f"]
     with pytest.raises(ValueError, match="mode"), atomic.open_atomic(target, "a"):
         pass
+
+
+def test_atomic_write_names_the_file_where_the_system_does_not(tmp_path: Path) -> None:
+    target = tmp_path / "f"
+
+    def full() -> None:
+        with atomic.open_atomic(target):
+            raise OSError(errno.ENOSPC, "No space left on device")  # as a write says it
+
+    with pytest.raises(OSError, match="No space") as caught:
+        full()
+    assert caught.value.filename == str(target)
