@@ -176,6 +176,33 @@ def test_what_stands_there_is_not_touched(tmp_path: Path) -> None:
     assert (tmp_path / "out/notes.txt").read_text() == "keep"
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_came_there_meanwhile_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    """Rendering takes minutes, in which somebody may use the name."""
+    out, render = tmp_path / "out", tree._render_folder
+
+    def render_beside_somebody(task: tree._Task) -> int:
+        out.mkdir(exist_ok=True)
+        (out / "notes.txt").write_text("keep")
+        return render(task)
+
+    monkeypatch.setattr(tree, "_render_folder", render_beside_somebody)
+    options = SynthOptions(3, size=(96, 64), workers=1, overwrite=overwrite, progress=False)
+    with pytest.raises(DatasetError, match=r"already holds something|is no generated tree"):
+        synthesize(out, options)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "notes.txt"]
+
+
+def test_an_empty_folder_is_filled_where_a_link_points(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    synthesize(tmp_path / "out", SynthOptions(3, size=(96, 64), workers=1, progress=False))
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "disk/synth.json").exists()
+
+
 def test_overwrite_replaces_a_tree_whole_and_failure_keeps_the_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,7 +224,13 @@ def test_overwrite_replaces_a_tree_whole_and_failure_keeps_the_old(
 
 
 @pytest.mark.parametrize(
-    ("options", "complaint"), [({"scenes": 2}, "--scenes 2"), ({"size": (32, 480)}, "--size 32x480")]
+    ("options", "complaint"),
+    [
+        ({"scenes": 2}, "--scenes 2"),
+        ({"size": (32, 480)}, "--size 32x480"),
+        ({"frames_per_folder": 0}, "frames per folder must be 1 or more"),
+        ({"seed": -1}, "the seed 0 or more"),
+    ],
 )
 def test_senseless_options_are_refused(tmp_path: Path, options: dict[str, object], complaint: str) -> None:
     with pytest.raises(DatasetError, match=complaint):
@@ -228,8 +261,14 @@ def test_the_verb_renders_and_counts(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert printed[1] == f"2 frames of another walk -> {film}"
     assert cv2.VideoCapture(str(film)).get(cv2.CAP_PROP_FRAME_COUNT) == 2
     assert cv2.imread(str(next(out.rglob("*.jpg")))).shape == (72, 128, 3)
-    with pytest.raises(SystemExit):
-        parser.parse_args([str(out), "--size", "large"])
+    for senseless in (
+        ("--size", "large"),
+        ("--seed", "-1"),
+        ("--video", "walk.txt"),
+        ("--video-frames", "0"),
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args([str(out), *senseless])
 
 
 @pytest.mark.parametrize("name", ["walk.mp4", "walk.avi"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,7 @@ def numbers(kind: type[int] | type[float]) -> Callable[[str], list[float]]:
             found = [kind(part) for part in text.split(",")]
         except ValueError:
             found = []
-        if not found or min(found) <= 0:
+        if not found or not all(0 < number < math.inf for number in found):
             raise argparse.ArgumentTypeError(f"{text!r} is no list of positive numbers, such as 0.5,1.0")
         return list(found)
 

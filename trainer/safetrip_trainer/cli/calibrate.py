@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--method", default=None, help="how activations' ranges are chosen")
     parser.add_argument("--count", type=whole(1), default=500, help="frames to use at most (500)")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of frames (0)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of the choice of frames (0)")
     parser.add_argument(
         "--split", default="train", help="part of the prepared set that frames come from (train)"
     )

@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared set; of `trainer prepare`")
     parser.add_argument("--split", default="val", help="part of the prepared set (val)")
     parser.add_argument("--count", type=whole(1), default=None, help="frames to use at most (all)")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of frames (0)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of the choice of frames (0)")
     parser.add_argument("--precisions", type=_names, default=None, metavar="A,B", help="(all in the bundle)")
     parser.add_argument("--backends", type=_names, default=None, metavar="A,B", help="(all that run here)")
     parser.add_argument("--thresholds", type=Path, metavar="FILE", help="limits (the package's own)")

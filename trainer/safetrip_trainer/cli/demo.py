@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenes", type=whole(1), default=208, help="scenes to generate (208)")
     parser.add_argument("--epochs", type=whole(1), default=12, help="of the student (12)")
     parser.add_argument("--teacher-epochs", type=whole(1), default=3, help="of the teacher (3)")
-    parser.add_argument("--seed", type=int, default=0, help="of scenes and training (0)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of scenes and training (0)")
 
 
 def run(args: argparse.Namespace) -> int:

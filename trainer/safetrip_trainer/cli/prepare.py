@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from safetrip_trainer.cli.arguments import size
+from safetrip_trainer.cli.arguments import size, whole
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -45,8 +45,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--val-fraction", type=float, default=0.2, help="share of each source's folders (0.2)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="draws the validation folders (0)")
-    parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="draws the validation folders (0)")
+    parser.add_argument("--workers", type=whole(1), default=None, help="processes (default: one per core)")
     parser.add_argument(
         "--cache-size",
         type=size,

@@ -6,6 +6,9 @@ import argparse
 import logging
 from pathlib import Path
 
+from safetrip_sdk.video import CODECS
+from safetrip_trainer.cli.arguments import whole
+
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
 HELP = "render a SafeTrip-Q tree of generated sidewalk scenes, with exact labels and depth"
@@ -33,11 +36,20 @@ def _size(text: str) -> tuple[int, int]:
     return size
 
 
+def _video(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() not in CODECS:
+        raise argparse.ArgumentTypeError(f"{text}: no kind of video that can be written: {', '.join(CODECS)}")
+    return path
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to make; must not hold anything yet")
-    parser.add_argument("--scenes", type=int, default=120, help="images in all (120)")
-    parser.add_argument("--seed", type=int, default=0, help="every other seed is another set of streets (0)")
+    parser.add_argument("--scenes", type=whole(1), default=120, help="images in all (120)")
+    parser.add_argument(
+        "--seed", type=whole(0), default=0, help="every other seed is another set of streets (0)"
+    )
     parser.add_argument(
         "--size",
         type=_size,
@@ -45,14 +57,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="WIDTHxHEIGHT",
         help="of the images (1920x1080); other verbs' sizes are HEIGHTxWIDTH",
     )
-    parser.add_argument("--frames-per-folder", type=int, default=8, help="images of one walk at most (8)")
-    parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
+    parser.add_argument(
+        "--frames-per-folder", type=whole(1), default=8, help="images of one walk at most (8)"
+    )
+    parser.add_argument("--workers", type=whole(1), default=None, help="processes (default: one per core)")
     parser.add_argument("--truth", action="store_true", help="add Truth/: full label maps and exact depth")
     parser.add_argument(
-        "--video", type=Path, metavar="FILE", help="also film a walk that the tree does not hold"
+        "--video", type=_video, metavar="FILE", help="also film a walk that the tree does not hold"
     )
     parser.add_argument(
-        "--video-frames", type=int, default=90, help="length of the film at 15 images a second (90)"
+        "--video-frames", type=whole(1), default=90, help="length of the film at 15 images a second (90)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a generated tree at OUT")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 import cv2
@@ -19,6 +21,8 @@ __all__ = ["keep_memory", "map_processes"]
 # glibc's <malloc.h>
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+# <sys/prctl.h>
+_PR_SET_PDEATHSIG = 1
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,8 +55,19 @@ def map_processes(
 
 
 def _start_worker() -> None:
+    _end_with_parent()
     cv2.setNumThreads(1)
     keep_memory()
+
+
+def _end_with_parent() -> None:
+    """Linux: no work goes on, or waits for ever, for a process that was killed outright."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        parent = parent_process()
+        if parent is not None and parent.pid != os.getppid():  # it died just before
+            os._exit(1)
 
 
 def keep_memory(worker: int = 0) -> None:

@@ -20,6 +20,7 @@ MAX_DEPTH = 80.0
 MIN_DEPTH = 0.3
 """Metres at which the logarithmic depth head saturates."""
 
+_MOST_WIDTH = 16
 _DEPTH_PRIOR = 10.0
 
 
@@ -53,8 +54,10 @@ class HydraNet(nn.Module):
         depth_head: Literal["sigmoid", "log"] = "sigmoid",
     ) -> None:
         super().__init__()
-        if width_mult <= 0 or decoder_channels < 1:
-            raise TrainerError(f"width_mult {width_mult}, decoder_channels {decoder_channels}: not above 0")
+        if not 0 < width_mult <= _MOST_WIDTH:
+            raise TrainerError(f"width_mult {width_mult}: want a number above 0, {_MOST_WIDTH} at most")
+        if decoder_channels < 1:
+            raise TrainerError(f"decoder_channels {decoder_channels}: want 1 or more")
         self.encoder = MobileNetV2Encoder(width_mult)
         self.decoder = LightWeightRefineNet(self.encoder.channels, decoder_channels)
         self.segmentation = TaskHead(decoder_channels, num_classes)

@@ -81,14 +81,15 @@ def synthesize(out: str | os.PathLike[str], options: SynthOptions | None = None)
     target = Path(out)
     _check(target, options)
     counts = _shares(options.scenes)
-    temporary = atomic.sibling(target.absolute(), ".tmp")
+    # Beside what a link points to: that is what is filled or replaced.
+    temporary = atomic.sibling(target.resolve(), ".tmp")
     try:
         temporary.mkdir(parents=True)
         tasks = [task for kind, count in counts.items() for task in _tasks(kind, count, temporary, options)]
         _run(tasks, options)
         record = {key: value for key, value in asdict(options).items() if key not in ("workers", "progress")}
         (temporary / "synth.json").write_text(json.dumps(record, indent=2) + "\n")
-        _publish(temporary, target)
+        _publish(temporary, target, options)
     except OSError as error:
         raise DatasetError(f"{out}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -99,6 +100,8 @@ def synthesize(out: str | os.PathLike[str], options: SynthOptions | None = None)
 def _check(target: Path, options: SynthOptions) -> None:
     if options.scenes < len(_KINDS):
         raise DatasetError(f"--scenes {options.scenes}: at least {len(_KINDS)}, one of each kind")
+    if options.frames_per_folder < 1 or options.seed < 0:
+        raise DatasetError("frames per folder must be 1 or more, the seed 0 or more")
     if min(options.size) < 64 or max(options.size) > 8192:
         raise DatasetError(f"--size {options.size[0]}x{options.size[1]}: both sides from 64 to 8192")
     if not target.exists():
@@ -131,12 +134,14 @@ def _run(tasks: Sequence[_Task], options: SynthOptions) -> None:
             bar.update(frames)
 
 
-def _publish(temporary: Path, target: Path) -> None:
-    if target.exists():
-        atomic.exchange(temporary, target)
+def _publish(temporary: Path, target: Path, options: SynthOptions) -> None:
+    _check(target, options)  # again: rendering took its time
+    place = target.resolve()
+    if options.overwrite and place.exists():
+        atomic.exchange(temporary, place)
     else:
-        os.rename(temporary, target)
-    atomic.fsync_dir(target.absolute().parent)
+        os.rename(temporary, place)  # onto an empty folder as onto none, and onto nothing else
+    atomic.fsync_dir(place.parent)
 
 
 def _render_folder(task: _Task) -> int:
