@@ -29,8 +29,27 @@ def net() -> HydraNet:
     return HydraNet(decoder_channels=32)
 
 
+_STAGES = (1, 2, 3, 4, 3, 3, 1)
+"""Blocks of `layer2` to `layer8`."""
+
+
+def _public_encoder() -> dict[str, str]:
+    """The public Hydranet's name of every prefix of the encoder's, written out block by block."""
+    names = {"features.0": "layer1"}
+    blocks = [(stage + 2, block) for stage, count in enumerate(_STAGES) for block in range(count)]
+    for number, (layer, block) in enumerate(blocks, start=1):
+        ours, theirs = f"features.{number}.conv", f"layer{layer}.{block}.output"
+        if number == 1:
+            names |= {f"{ours}.0": f"{theirs}.1", f"{ours}.1": f"{theirs}.2.0", f"{ours}.2": f"{theirs}.2.1"}
+        else:
+            names |= {f"{ours}.{step}": f"{theirs}.{step}" for step in (0, 1)}
+            names |= {f"{ours}.2": f"{theirs}.2.0", f"{ours}.3": f"{theirs}.2.1"}
+    return names
+
+
 def _public_names(net: HydraNet) -> dict[str, torch.Tensor]:
     """Our weights under the public Hydranet's names."""
+    encoder = _public_encoder()
     levels = {
         "pools": ["crp4", "crp3", "crp2", "crp1"],
         "laterals": ["conv_adapt4", "conv_adapt3", "conv_adapt2"],
@@ -39,7 +58,8 @@ def _public_names(net: HydraNet) -> dict[str, torch.Tensor]:
     for key, value in net.state_dict().items():
         part, *rest = key.split(".")
         if part == "encoder":
-            name = ".".join(rest)
+            length = 2 if rest[1] == "0" else 4
+            name = ".".join([encoder[".".join(rest[:length])], *rest[length:]])
         elif part == "decoder" and rest[0] == "adapters":
             name = f"conv{int(rest[1]) + 3}.weight"
         elif part == "decoder" and rest[0] == "pools":
@@ -59,6 +79,20 @@ def test_public_hydranet_names_cover_the_net(net: HydraNet) -> None:
     assert not report.unexpected
     for key, value in net.state_dict().items():
         assert torch.equal(found[key], value), key
+
+
+def test_the_public_hydranets_first_expansion_is_said_to_be_left_out(
+    net: HydraNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = {"module.layer2.0.output.0.0.weight": torch.zeros(32, 32, 1, 1)}
+    torch.save({"state_dict": _public_names(net) | extra}, tmp_path / "public.ckpt")
+    out = str(tmp_path / "ours.safetensors")
+    assert (
+        main(["fix-checkpoint", str(tmp_path / "public.ckpt"), "--out", out, "--decoder-channels", "32"]) == 0
+    )
+    said = capsys.readouterr().out
+    assert "0 of ours missing, 1 not ours" in said
+    assert "a convolution more in its first block: train on" in said
 
 
 @pytest.mark.parametrize("prefix", ["", "model.", "module.", "net.", "module.net."])

@@ -19,6 +19,10 @@ examples:
 Says what matched and what did not; the result is safetensors: tensors only, nothing that runs."""
 
 
+_PUBLIC_EXPANSION = "layer2.0.output.0.0.weight"
+"""torchvision's MobileNet-v2, hence ours, expands from the second block on."""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="torch checkpoint or safetensors")
@@ -54,6 +58,8 @@ def run(args: argparse.Namespace) -> None:
             print(f"  {title}: {key}")
         if len(keys) > 10:
             print(f"  ... and {len(keys) - 10} more")
+    if any(key.endswith(_PUBLIC_EXPANSION) for key in report.unexpected):
+        print("  the public Hydranet has a convolution more in its first block: train on from these weights")
     if not found or (missing and not args.partial):
         raise CheckpointError(
             f"{args.checkpoint}: does not cover the net, nothing was written; --partial writes what matched"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from safetrip_sdk.atomic import write_bytes
 from safetrip_trainer.errors import CheckpointError
+from safetrip_trainer.model.key_names import our_name
 
 __all__ = [
     "KeyReport",
@@ -161,60 +162,6 @@ class KeyReport:
     """Foreign keys that match nothing of ours, or in another shape."""
 
 
-_WRAPPER = re.compile(r"^(?:module|model|net|_orig_mod|student|state_dict)\.")
-
-# The public Light-Weight RefineNet / Hydranet names -> ours.
-_RENAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"^features\.", "encoder.features."),
-        (r"^backbone\.features\.", "encoder.features."),
-        (r"^conv3\.", "decoder.adapters.0."),
-        (r"^conv4\.", "decoder.adapters.1."),
-        (r"^conv5\.", "decoder.adapters.2."),
-        (r"^conv6\.", "decoder.adapters.3."),
-        (r"^conv7\.", "decoder.adapters.4."),
-        (r"^conv8\.", "decoder.adapters.5."),
-        (r"^crp4\.", "decoder.pools.0."),
-        (r"^crp3\.", "decoder.pools.1."),
-        (r"^crp2\.", "decoder.pools.2."),
-        (r"^crp1\.", "decoder.pools.3."),
-        (r"^conv_adapt4\.", "decoder.laterals.0."),
-        (r"^conv_adapt3\.", "decoder.laterals.1."),
-        (r"^conv_adapt2\.", "decoder.laterals.2."),
-        (r"^pre_segm\.", "segmentation.pre."),
-        (r"^segm\.", "segmentation.out."),
-        (r"^pre_depth\.", "depth.pre."),
-        (r"^depth\.(weight|bias)$", r"depth.out.\1"),
-    )
-)
-# CRP stages are named `1_outvar_dimred`, ... or `0.0`, ...; a convolution may sit in a Sequential.
-_CRP_STAGE = re.compile(
-    r"^(decoder\.pools\.\d)\.(?:mini_?blocks?\.)?(?:0\.)?(\d)_?(?:outvar_dimred)?\.(?:0\.)?(weight)$"
-)
-_SEQUENTIAL = re.compile(
-    r"^(decoder\.(?:adapters|laterals)\.\d|(?:segmentation|depth)\.(?:pre|out))\.0\.(weight|bias)$"
-)
-
-
-def _our_name(key: str, own: dict[str, Tensor]) -> str:
-    name, wrapped = key, 1
-    # One wrapper at a time: a model's own first level may have a wrapper's name.
-    while name not in own and wrapped:
-        name, wrapped = _WRAPPER.subn("", name)
-    if name in own:
-        return name
-    for pattern, replacement in _RENAMES:
-        name, count = pattern.subn(replacement, name)
-        if count:
-            break
-    stage = _CRP_STAGE.match(name)
-    if stage:
-        index = int(stage[2]) - (1 if "outvar" in key else 0)
-        return f"{stage[1]}.convs.{index}.{stage[3]}"
-    return _SEQUENTIAL.sub(r"\1.\2", name)
-
-
 def translate_keys(state: dict[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], KeyReport]:
     """Foreign key names (`module.`, `model.`, torchvision's, the public Hydranet's) to the model's own.
 
@@ -226,7 +173,7 @@ def translate_keys(state: dict[str, Tensor], model: nn.Module) -> tuple[dict[str
     matched: dict[str, str] = {}
     unexpected: list[str] = []
     for key, value in state.items():
-        name = _our_name(key, own)
+        name = our_name(key, own)
         if name in own and own[name].shape == value.shape and name not in found:
             found[name] = value
             matched[name] = key
