@@ -17,6 +17,7 @@ from safetrip_calibration.device_state import device_state, power_mode
 from safetrip_calibration.errors import CalibrationError
 from safetrip_calibration.intervals import Interval, mean_rate, percentile
 from safetrip_calibration.measure import Job, Measurement, measure
+from safetrip_calibration.models_read import ModelsRead
 from safetrip_sdk.backends import AUTO_PRECISIONS
 from safetrip_sdk.bundle import Bundle
 from safetrip_sdk.manifest import PrecisionInfo
@@ -126,6 +127,7 @@ def run_budget(
 
     Raises:
         CalibrationError: an image of another size, or a precision that the bundle does not hold.
+        BundleChangedError: the model was replaced meanwhile.
         SafetripError: it could not be measured.
     """
     bundle = Bundle.open(bundle_path)
@@ -149,9 +151,12 @@ def run_budget(
         checks = judge(budget, rounds)
     checks += _accuracy_checks(budget, bundle.manifest.precisions[precision], rounds[0].backend)
     figures = _figures(budget, rounds)
+    read = ModelsRead.of(bundle, [precision])
     if write:
-        with Bundle.edit(bundle_path) as draft:
+        with read.edit() as draft:
             draft.manifest = replace(draft.manifest, latency=(*draft.manifest.latency, figures))
+    else:
+        read.check(Bundle.open(bundle_path).manifest)
     states = {"before": before, "after": device_state()}
     return BudgetResult(budget, tuple(checks), figures, _notes(budget, rounds[0]), states)
 

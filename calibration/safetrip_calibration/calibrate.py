@@ -24,6 +24,7 @@ from safetrip_calibration.frames import (
 from safetrip_calibration.graph import Graph, load
 from safetrip_calibration.half_range import half_faults, half_tensors
 from safetrip_calibration.int8 import insert_qdq
+from safetrip_calibration.models_read import ModelsRead
 from safetrip_calibration.placement import Placement, place
 from safetrip_calibration.ranges import Progress, TensorRange, collect_ranges
 from safetrip_calibration.scales import Method, make_scales, parse_method
@@ -131,6 +132,7 @@ def calibrate(
     Raises:
         FramesError: there is no frame.
         CalibrationError: an unknown precision or method, no fp32 in the bundle, values that are not finite.
+        BundleChangedError: the bundle's fp32 was replaced meanwhile.
         BundleError: the bundle cannot be read or written; it is then what it was.
     """
     began = time.monotonic()
@@ -139,9 +141,10 @@ def calibrate(
         if name not in PRECISIONS:
             raise CalibrationError(f"precision {name!r}: want one of {', '.join(PRECISIONS)}")
     chosen = parse_method(method)
-    measured = measure_ranges(bundle_path, frames, count, seed, progress)
+    bundle = Bundle.open(bundle_path)
+    measured = measure_ranges(bundle, frames, count, seed, progress)
     made = {name: measured.build(name, chosen) for name in wanted}
-    with Bundle.edit(bundle_path) as draft:
+    with ModelsRead.of(bundle, ["fp32"]).edit() as draft:
         for name, item in made.items():
             write_precision(draft, name, item, measured, str(chosen))
     kept = {node: why for item in made.values() for node, why in item.kept_fp32.items()}
@@ -168,10 +171,10 @@ def open_fp32(bundle: Bundle) -> Graph:
 
 
 def measure_ranges(
-    bundle_path: str | Path, frames: FrameSet, count: int, seed: int, progress: Progress | None = None
+    bundle: Bundle, frames: FrameSet, count: int, seed: int, progress: Progress | None = None
 ) -> Ranges:
     """`ranges_of` a bundle's FP32 graph."""
-    return ranges_of(open_fp32(Bundle.open(bundle_path)), frames, count, seed, progress)
+    return ranges_of(open_fp32(bundle), frames, count, seed, progress)
 
 
 def ranges_of(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from polygraphy.backend.base import BaseRunner
 
 from safetrip_calibration.errors import CalibrationError
 from safetrip_calibration.frames import FramesDigest, FrameSet, LabelledFrame, require_frames
+from safetrip_calibration.models_read import ModelsRead
 from safetrip_calibration.ranges import Progress
 from safetrip_calibration.runners import RUNTIME_BACKENDS, make_runner, quiet
 from safetrip_calibration.scoring import Score, score_metrics
@@ -62,6 +63,7 @@ class Comparison:
         candidates: everything else that ran, in the order of precisions and backends.
         unavailable: backend, or "precision backend" -> why it did not run here.
         frames: number of frames; `frames_sha256` over their names and pixels.
+        models: the models that ran.
         standing: "precision backend: violations" of earlier comparisons, on backends that were not compared
             again: the manifest goes on rejecting the precision.
     """
@@ -71,6 +73,7 @@ class Comparison:
     unavailable: dict[str, str]
     frames: int
     frames_sha256: str
+    models: ModelsRead
     class_names: tuple[str, ...] = field(default=())
     standing: tuple[str, ...] = ()
 
@@ -96,6 +99,7 @@ class Comparison:
             "accepted": self.accepted,
             "frames": self.frames,
             "frames_sha256": self.frames_sha256,
+            "models": {name: asdict(info) for name, info in self.models.files.items()},
             "results": rows,
             "unavailable": self.unavailable,
             "standing": list(self.standing),
@@ -128,6 +132,7 @@ def compare(
         FramesError: there is no frame.
         CalibrationError: no fp32, a precision that the bundle does not hold, or a backend asked for that is
             unknown or cannot run here.
+        BundleChangedError: a model was replaced while it was compared.
     """
     quiet()
     require_frames(frames, "comparison")
@@ -148,10 +153,11 @@ def compare(
                 progress(done + 1, len(frames), "compare")
     result = _judge(bundle, scores, limits, unavailable, len(frames), digest.hexdigest())
     if not write:
+        result.models.check(Bundle.open(bundle_path).manifest)
         return result
     asked = "fp32" in (precisions or ("fp32",)) and "onnxruntime" in (backends or ("onnxruntime",))
     rows = (result.reference, *result.candidates) if asked else result.candidates
-    return replace(result, standing=_write(bundle_path, result, rows, limits))
+    return replace(result, standing=_write(result, rows, limits))
 
 
 def _pairs(
@@ -245,19 +251,18 @@ def _judge(
         limits = thresholds.limits(precision)
         crossed, unjudged = limits.violations(metrics), limits.unjudged(metrics)
         candidates.append(Candidate(precision, backend, metrics, tuple(crossed), tuple(unjudged)))
-    return Comparison(candidates[0], tuple(candidates[1:]), unavailable, count, sha256, names)
+    read = ModelsRead.of(bundle, dict.fromkeys(precision for precision, _ in scores))
+    return Comparison(candidates[0], tuple(candidates[1:]), unavailable, count, sha256, read, names)
 
 
-def _write(
-    bundle_path: str | Path, result: Comparison, rows: Sequence[Candidate], thresholds: Thresholds
-) -> tuple[str, ...]:
+def _write(result: Comparison, rows: Sequence[Candidate], thresholds: Thresholds) -> tuple[str, ...]:
     """Put `rows` into the manifest: limits, figures by backend, and each precision's verdict.
 
     A precision is accepted where every backend that it was ever compared on accepts it: what another machine
     found, or an earlier comparison of more, is not undone by one that leaves it out. Returns `standing`.
     """
     standing: list[str] = []
-    with Bundle.edit(bundle_path) as draft:
+    with result.models.edit() as draft:
         precisions: dict[str, PrecisionInfo] = dict(draft.manifest.precisions)
         for name in dict.fromkeys(item.precision for item in rows):
             compared: dict[str, Any] = {

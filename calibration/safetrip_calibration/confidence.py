@@ -30,6 +30,7 @@ from safetrip_calibration.frames import (
     select_frames,
 )
 from safetrip_calibration.graph import Graph, check, load
+from safetrip_calibration.models_read import ModelsRead
 from safetrip_calibration.ranges import Progress
 from safetrip_calibration.runners import onnx_session
 from safetrip_sdk.bundle import Bundle
@@ -214,6 +215,7 @@ def calibrate_confidence(
         FramesError: fewer than two frames have labels.
         GraphError: a precision's graph gives no confidence.
         CalibrationError: logits are not finite.
+        BundleChangedError: a model was replaced meanwhile.
     """
     bundle = Bundle.open(bundle_path)
     chosen = _labelled(frames, count, seed)
@@ -222,7 +224,7 @@ def calibrate_confidence(
     for precision, info in bundle.manifest.precisions.items():
         model = load(bundle.read(info.file))
         models[info.file], results[precision] = _calibrate_model(model, chosen, precision, progress)
-    with Bundle.edit(bundle_path) as draft:
+    with ModelsRead.of(bundle, results).edit() as draft:
         for name, changed in models.items():
             draft.write(name, changed.SerializeToString(deterministic=True))
         manifest = draft.manifest

@@ -6,6 +6,7 @@ from safetrip_sdk.errors import SafetripError
 
 __all__ = [
     "BudgetFileError",
+    "BundleChangedError",
     "CalibrationError",
     "FramesError",
     "GraphError",
@@ -16,6 +17,10 @@ __all__ = [
 
 class CalibrationError(SafetripError):
     """A precision cannot be made from this bundle with these frames."""
+
+
+class BundleChangedError(CalibrationError):
+    """Models were replaced in the bundle while something was made or measured from them."""
 
 
 class FramesError(CalibrationError):

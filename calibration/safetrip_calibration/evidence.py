@@ -47,9 +47,13 @@ def save_worst_frames(
 
     Returns:
         "precision backend" -> the PNG written.
+
+    Raises:
+        BundleChangedError: the bundle no longer holds the models that were compared.
     """
     quiet()
     bundle = Bundle.open(bundle_path)
+    result.models.check(bundle.manifest)
     folder.mkdir(parents=True, exist_ok=True)
     positions = {name: index for index, name in enumerate(frames.names)}
     written = {}

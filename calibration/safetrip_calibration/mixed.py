@@ -23,6 +23,7 @@ from safetrip_calibration.calibrate import (
 from safetrip_calibration.device_profile import DeviceProfile
 from safetrip_calibration.evaluator import Evaluator, evaluation_key
 from safetrip_calibration.frames import FrameSet, SelectedFrames, select_frames
+from safetrip_calibration.models_read import ModelsRead
 from safetrip_calibration.pareto_plot import plot_front
 from safetrip_calibration.ranges import Progress
 from safetrip_calibration.roofline import predict
@@ -100,12 +101,12 @@ def calibrate_mixed(
         progress: called with (done, total, what).
 
     Raises:
-        FramesError, CalibrationError, BundleError: as `calibrate`.
+        FramesError, CalibrationError, BundleChangedError, BundleError: as `calibrate`.
     """
     bundle = Bundle.open(bundle_path)
     thresholds = options.thresholds or load_thresholds()
     limits = thresholds.limits("mixed")
-    measured = measure_ranges(bundle_path, frames, options.count, options.seed, progress)
+    measured = measure_ranges(bundle, frames, options.count, options.seed, progress)
     judged = select_frames(evaluation, options.evaluation_count, options.seed)
     trials = _trials(bundle, measured, judged, options, thresholds)
     latency = _Latency(measured, trials, options)
@@ -118,7 +119,7 @@ def calibrate_mixed(
     feasible, message = _verdict(chosen, front, options)
     report = cache_folder(bundle.path) / "mixed.json"
     result = MixedResult(chosen, feasible, message, sensitivity, [*points, *ends], front, report)
-    _write(bundle.path, measured, trials, options, result, limits)
+    _write(bundle, measured, trials, options, result, limits)
     return result
 
 
@@ -210,13 +211,15 @@ def _verdict(chosen: Point | None, front: Sequence[Point], options: MixedOptions
 
 
 def _write(
-    path: Path,
+    bundle: Bundle,
     measured: Ranges,
     trials: Trials,
     options: MixedOptions,
     result: MixedResult,
     limits: Limits,
 ) -> None:
+    read = ModelsRead.of(bundle, ["fp32"])
+    read.check(Bundle.open(bundle.path).manifest)  # before a report of another net's search is left
     report = {
         "message": result.message,
         "feasible": result.feasible,
@@ -239,7 +242,7 @@ def _write(
     method = parse_method(options.method)
     made = measured.build("int8", method, trials.nodes(result.chosen.in_float))
     extra = {"assignment": report["assignment"], "front": report["front"], "message": result.message}
-    with Bundle.edit(path) as draft:
+    with read.edit() as draft:
         write_precision(draft, "mixed", made, measured, str(method), extra)
 
 

@@ -94,7 +94,8 @@ def make_runner(bundle: Bundle, precision: str, backend: str) -> BaseRunner:
         return OnnxrtRunner(lambda: onnx_session(model), name=name)
 
     def opener(size: tuple[int, int]) -> Runtime:
-        return Runtime(bundle.path, backend=backend, precision=precision, slots=1, frame_size=size)
+        # The bundle as it was opened: a file that took another's place meanwhile is refused.
+        return Runtime(bundle, backend=backend, precision=precision, slots=1, frame_size=size)
 
     return RuntimeRunner(opener, bundle.manifest.input.name, name)
 

@@ -115,7 +115,7 @@ def test_a_bad_profile_names_file_and_key(tmp_path: Path) -> None:
 
 def test_a_budget_is_held_against_every_precision_of_a_bundle(bundle: Path, scenes: Scenes) -> None:
     calibrate(bundle, scenes, "int8", count=2)
-    measured = measure_ranges(bundle, scenes, 2, 0)
+    measured = measure_ranges(Bundle.open(bundle), scenes, 2, 0)
     made = measured.build("int8", parse_method("mse"), ["node_expand", "node_depthwise"])
     with Bundle.edit(bundle) as draft:
         write_precision(draft, "mixed", made, measured, "mse")
