@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from safetrip_calibration.frames import LabelledFrame
+from safetrip_sdk.prediction import Prediction
+from safetrip_trainer.errors import TrainerError
 from safetrip_trainer.inference.evaluate import evaluate
 from safetrip_trainer.inference.table import accuracy_table
 from tests.trainer.inference.test_infer import Brightness
@@ -72,3 +75,18 @@ def test_frames_without_truth_change_no_figure() -> None:
     alone = evaluate(Brightness(), Frames(*ALL[:3]))
     assert both["segmentation"] == alone["segmentation"]
     assert both["depth"] == alone["depth"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("truth", ALL)
+def test_depth_that_is_no_number_is_an_error_whatever_the_truth(
+    truth: dict[str, np.ndarray], value: float
+) -> None:
+    def diverged(frame: np.ndarray) -> Prediction:
+        prediction = Brightness()(frame)
+        depth = np.array(prediction.depth)
+        depth[2, 3:5] = value
+        return replace(prediction, depth=depth)
+
+    with pytest.raises(TrainerError, match="frame 0: depth is not finite at 2 of 96 pixels"):
+        evaluate(diverged, Frames(truth))

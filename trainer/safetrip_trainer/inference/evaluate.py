@@ -15,6 +15,7 @@ from tqdm import tqdm
 from safetrip_calibration.frames import FrameSet, LabelledFrame
 from safetrip_sdk.prediction import Prediction
 from safetrip_trainer.data.sampler import ShardSampler
+from safetrip_trainer.errors import TrainerError
 from safetrip_trainer.inference.predictor import Predictor
 from safetrip_trainer.metrics import DepthMetrics, SegmentationMetrics
 from safetrip_trainer.model.hydranet import MAX_DEPTH
@@ -57,6 +58,16 @@ def _to_size(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resized
 
 
+def _require_finite(prediction: Prediction, name: str) -> None:
+    """Labels of such a net mean as little, although they look like any: the argmax of NaN is a class."""
+    count = int(np.count_nonzero(~np.isfinite(prediction.depth)))
+    if count:
+        raise TrainerError(
+            f"{name}: depth is not finite at {count} of {prediction.depth.size} pixels: damaged weights, or "
+            "a training that diverged; take an earlier checkpoint"
+        )
+
+
 def evaluate(
     predictor: Predictor,
     frames: FrameSet,
@@ -84,6 +95,9 @@ def evaluate(
     Returns:
         `segmentation` and `depth`, as the metrics' summaries, `frames`, and under `depth` the floor
         `mean_depth_delta1` that predicting the mean would reach. None stands for what there was no truth for.
+
+    Raises:
+        TrainerError: the predictor gives depth that is not finite; names the frame.
     """
     device = device or torch.device("cpu")
     segmentation, depth = SegmentationMetrics().to(device), DepthMetrics(MAX_DEPTH).to(device)
@@ -97,6 +111,7 @@ def evaluate(
     for position in tqdm(places, desc="evaluate", unit="frame", disable=rank > 0):
         item = frames[position]
         prediction = predictor(item.frame)
+        _require_finite(prediction, item.name)
         size = (prediction.labels.shape[0], prediction.labels.shape[1])
         if item.labels is not None:
             truth = torch.from_numpy(_to_size(item.labels, size).astype(np.int64))

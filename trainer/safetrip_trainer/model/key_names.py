@@ -35,7 +35,7 @@ _RENAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 # The public Hydranet's encoder is written out: `layer1` is the first convolution, `layerN.J.output.K` the
-# K-th of expansion, depthwise and projection in the J-th block of a stage. torchvision counts blocks from 1 on.
+# K-th of expansion, depthwise and projection in the J-th block of a stage. torchvision counts blocks from 1.
 _LAYER = re.compile(r"^(?:encoder\.)?layer([1-8])\.(\d.*)$")
 _BLOCK = re.compile(r"^(\d+)\.output\.([0-2])\.([01])\.(\w+)$")
 _PROJECTION = 2
