@@ -11,6 +11,7 @@ import numpy as np
 from safetrip_sdk.classes import ClassTable
 from safetrip_sdk.results.arguments import require
 from safetrip_sdk.results.camera_intrinsics import CameraIntrinsics
+from safetrip_sdk.results.known_depth import known_depth
 from safetrip_sdk.results.parts import Part, Parts, find_parts
 from safetrip_sdk.results.regions import Runs, find_runs
 from safetrip_sdk.results.sectors import sector_edges
@@ -36,7 +37,8 @@ class Hazard:
     Attributes:
         sector: 0-based, from the left.
         class_id, name: of the obstacle.
-        distance: metres along the optical axis to its nearest part in the sector (5th percentile).
+        distance: metres along the optical axis to its nearest part in the sector (5th percentile); 0 where
+            the net gives no finite depth there.
         bearing: radians to the right of the optical axis to that nearest part; None without intrinsics.
         box: left, top, right, bottom of the whole obstacle, as fractions of the view's width and height.
         size: metres, width and height of that box at `distance`; None without intrinsics.
@@ -90,7 +92,7 @@ def find_hazards(
     runs = find_runs(prediction.labels, table.is_obstacle, edges, least)
     if not runs.start.size:
         return ()
-    depth = np.ascontiguousarray(prediction.depth).ravel()
+    depth = np.ascontiguousarray(known_depth(prediction)).ravel()
     parts = find_parts(runs, depth, sectors, least)
     found = [_nearest(parts, sector, percentile) for sector in range(sectors)]
     nearest = [(sector, *item) for sector, item in enumerate(found) if item is not None]
@@ -112,7 +114,7 @@ def _nearest(parts: Parts, sector: int, percentile: float) -> tuple[Part, float]
         depths = parts.depths[part.seen]
         rank = math.floor(percentile / 100 * (depths.size - 1))
         distance = float(np.partition(depths, rank)[rank])
-        if math.isfinite(distance) and (best is None or distance < best[1]):
+        if best is None or distance < best[1]:
             best = part, distance
     return best
 

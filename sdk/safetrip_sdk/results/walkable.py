@@ -12,6 +12,7 @@ import numpy as np
 from safetrip_sdk.classes import ClassTable
 from safetrip_sdk.results.arguments import require
 from safetrip_sdk.results.camera_intrinsics import CameraIntrinsics
+from safetrip_sdk.results.known_depth import known_depth
 from safetrip_sdk.results.sectors import sector_edges
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Walkable:
         guide: (h, w) bool, braille blocks alone.
         caution: (h, w) bool, caution zones: steps, gratings, works.
         free: (sectors,) float32, metres along the optical axis that are walkable without a break from the
-            lower edge of the view on; 0 where the way is blocked at once.
+            lower edge of the view on; 0 where the way is blocked at once, or ends at depth that is not finite.
         caution_ahead: (sectors,) float32, metres to the nearest caution zone; inf where there is none.
     """
 
@@ -80,7 +81,7 @@ def find_walkable(
     require("intrinsics", prediction=prediction, table=table, intrinsics=intrinsics)
     if isinstance(surfaces, str):
         raise TypeError(f"surfaces: want names, such as ({surfaces!r},), not one string")
-    labels, depth = prediction.labels, prediction.depth
+    labels, depth = prediction.labels, known_depth(prediction)
     height, width = labels.shape
     ids = [index for index in table.ids_of(surfaces) if table.infos[index].kind == "surface"]
     if not ids:

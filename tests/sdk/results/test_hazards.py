@@ -45,6 +45,17 @@ def test_a_frontal_box_is_exact_in_distance_bearing_and_size() -> None:
         assert hazard.size[1] == pytest.approx(1.7, abs=3 * pixel)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("share", [0.45, 1.0])
+def test_an_obstacle_without_finite_depth_is_near_and_never_left_out(value: float, share: float) -> None:
+    scene = cast(CAMERA, SIZE, GROUND, [standing("person", 0.0, 6.0)])
+    depth = scene.depth.copy()
+    depth[: round(share * SIZE[0])] = value
+    (hazard,) = replaced(scene, depth=depth).hazards(CAMERA, sectors=1)
+    assert hazard.name == "person"
+    assert hazard.distance == 0.0
+
+
 def test_each_sector_has_its_nearest_obstacle() -> None:
     boxes = [
         standing("car", -2.0, 6.0, 1.8, 1.4),

@@ -49,6 +49,16 @@ def test_the_way_ends_at_the_kerb_and_at_a_caution_zone() -> None:
     assert not way.mask[scene.labels == TABLE.index("roadway")].any()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_way_whose_depth_is_not_finite_is_not_free(value: float) -> None:
+    ground = [Patch("sidewalk", (-50, 50), (0, 80)), Patch("caution_zone", (1.0, 3.0), (4.0, 5.0))]
+    scene = cast(CAMERA, SIZE, ground, [])
+    assert scene.walkable(CAMERA, sectors=3).free.min() > 0
+    way = replaced(scene, depth=np.full_like(scene.depth, value)).walkable(CAMERA, sectors=3)
+    assert (way.free == 0).all()
+    assert way.caution_ahead.min() == 0
+
+
 @pytest.mark.parametrize("rows", [0, 1, GAP - 1, GAP, 40])
 def test_a_way_up_to_the_top_of_the_view_is_free_whatever_lies_there(rows: int) -> None:
     scene = cast(CAMERA, SIZE, [Patch("sidewalk", (-50, 50), (0, 80))], [])
