@@ -44,7 +44,7 @@ class Walkable:
         guide: (h, w) bool, braille blocks alone.
         caution: (h, w) bool, caution zones: steps, gratings, works.
         free: (sectors,) float32, metres along the optical axis that are walkable without a break from the
-            lower edge of the view on; 0 where the way is blocked at once, or ends at depth that is not finite.
+            lower edge of the view on; 0 where it is blocked at once, or ends at depth that is not finite.
         caution_ahead: (sectors,) float32, metres to the nearest caution zone; inf where there is none.
     """
 
