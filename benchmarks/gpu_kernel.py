@@ -12,9 +12,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safetrip_sdk.backends.base import ModelSpec, Outputs, TensorSpec
+from safetrip_sdk import Runtime
+from safetrip_sdk.backends.base import BackendOptions, ModelSpec, Outputs, TensorSpec
+from safetrip_sdk.backends.cuda_slot import CudaBackend
+from safetrip_sdk.cuda import Cuda
 
-__all__ = ["KernelProgram", "expected"]
+__all__ = [
+    "CLASSES",
+    "FRAME_SIZE",
+    "NET_SIZE",
+    "KernelProgram",
+    "assert_equal",
+    "expected",
+    "frames",
+    "kernel_runtime",
+]
+
+FRAME_SIZE = (1080, 1920)
+NET_SIZE = (512, 512)
+CLASSES = ("blue", "green", "red")
 
 SOURCE = r"""
 extern "C" __global__ void predict(const unsigned char* frame, unsigned char* labels, float* depth,
@@ -142,3 +158,39 @@ class KernelContext:
 
     def close(self) -> None:
         self._addresses.clear()
+
+
+def frames(count: int = 4, size: tuple[int, int] = FRAME_SIZE) -> list[NDArray[np.uint8]]:
+    """Noise, (H, W, 3) each."""
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(count)]
+
+
+def kernel_runtime(
+    wait: str = "block",
+    slots: int = 2,
+    graphs: bool = True,
+    mapped: bool | None = None,
+    hang_after: float = 10.0,
+    frame_size: tuple[int, int] = FRAME_SIZE,
+    net_size: tuple[int, int] = NET_SIZE,
+    **kernel: Any,
+) -> Runtime:
+    """A runtime over the kernel; `mapped` treats this GPU as an integrated one, or as a discrete one."""
+
+    def opener(frame_size: tuple[int, int]) -> CudaBackend:
+        cuda = Cuda()
+        if mapped is not None:
+            cuda.integrated = mapped
+        program = KernelProgram(cuda.compute_capability, frame_size, net_size, **kernel)
+        return CudaBackend(cuda, program, BackendOptions(frame_size, wait=wait), graphs)
+
+    return Runtime.over(opener, CLASSES, frame_size=frame_size, slots=slots, wait=wait, hang_after=hang_after)
+
+
+def assert_equal(prediction: Any, frame: NDArray[np.uint8]) -> None:
+    """A prediction at NET_SIZE against `expected`, bit by bit."""
+    reference = expected(frame, NET_SIZE)
+    np.testing.assert_array_equal(prediction.labels, reference.labels)
+    np.testing.assert_array_equal(prediction.depth, reference.depth)
+    np.testing.assert_array_equal(prediction.confidence, reference.confidence)
