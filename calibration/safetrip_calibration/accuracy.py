@@ -84,9 +84,10 @@ class DepthError:
     max_depth: float = 80.0
 
     def update(self, depth: NDArray[np.float32], truth: NDArray[np.float32]) -> None:
-        """Add one frame (equal shapes); pixels whose truth is NaN, 0 or beyond `max_depth` do not count."""
-        metres = np.nan_to_num(truth, nan=0.0)
-        valid = (metres > 0) & (metres <= self.max_depth)
+        """Add one frame (equal shapes); pixels whose truth is not finite, 0 or beyond `max_depth` do not
+        count, nor those whose `depth` is not finite (`NotFinite` counts them).
+        """
+        valid = np.isfinite(truth) & (truth > 0) & (truth <= self.max_depth) & np.isfinite(depth)
         d = np.maximum(depth[valid].astype(np.float64), MIN_DEPTH)
         t = np.maximum(truth[valid].astype(np.float64), MIN_DEPTH)
         self.relative += float((np.abs(d - t) / t).sum())

@@ -5,8 +5,10 @@ The passes here keep the names of tensors, so every tensor of the FP32 graph can
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +27,19 @@ CHUNK = 24  # tensors fetched at once: bounds the memory at large inputs
 
 @dataclass(frozen=True)
 class Divergence:
-    """One tensor: `error` is ||other - fp32|| / ||fp32||, `node` the one that makes it in the FP32 graph."""
+    """One tensor: `error` is ||other - fp32|| / ||fp32||, `node` the one that makes it in the FP32 graph.
+
+    The error is NaN or infinite where the other's values are.
+    """
 
     tensor: str
     node: str
     op_type: str
     error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, which has no NaN: an error that is no finite number is None."""
+        return {**asdict(self), "error": self.error if math.isfinite(self.error) else None}
 
 
 def divergences(fp32: ModelProto, other: ModelProto, frame: LabelledFrame) -> list[Divergence]:

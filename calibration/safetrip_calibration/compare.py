@@ -18,6 +18,7 @@ from polygraphy.backend.base import BaseRunner
 from safetrip_calibration.errors import CalibrationError
 from safetrip_calibration.frames import FramesDigest, FrameSet, LabelledFrame, require_frames
 from safetrip_calibration.models_read import ModelsRead
+from safetrip_calibration.not_finite import depth_faults
 from safetrip_calibration.ranges import Progress
 from safetrip_calibration.runners import RUNTIME_BACKENDS, make_runner, quiet
 from safetrip_calibration.scoring import Score, score_metrics
@@ -79,8 +80,10 @@ class Comparison:
 
     @property
     def accepted(self) -> bool:
-        """True when no candidate crosses a limit; the manifest's verdict also heeds `standing`."""
-        return all(item.accepted for item in self.candidates)
+        """True when no candidate crosses a limit and the reference's depth is finite; the manifest's verdict
+        also heeds `standing`.
+        """
+        return all(item.accepted for item in self.candidates) and not depth_faults(self.reference.metrics)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

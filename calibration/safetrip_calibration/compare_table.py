@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from safetrip_calibration.compare import Candidate, Comparison
+from safetrip_calibration.not_finite import depth_faults
 from safetrip_calibration.table import number, table
 
 __all__ = ["comparison_table"]
@@ -24,11 +25,11 @@ def comparison_table(result: Comparison) -> str:
     )
     rows = [_row(item, reference=item is result.reference) for item in (result.reference, *result.candidates)]
     lines = [table(header, rows)]
+    lines += [f"{_name(result.reference)}: {fault}" for fault in depth_faults(result.reference.metrics)]
     for item in result.candidates:
-        lines += [f"{item.precision} {item.backend}: {violation}" for violation in item.violations]
+        lines += [f"{_name(item)}: {violation}" for violation in item.violations]
     lines += [
-        f"{item.precision} {item.backend}: not judged, as the frames have no truth for it: "
-        f"{', '.join(item.unjudged)}"
+        f"{_name(item)}: not judged, as {_why_unjudged(item)} for it: {', '.join(item.unjudged)}"
         for item in result.candidates
         if item.unjudged
     ]
@@ -39,13 +40,24 @@ def comparison_table(result: Comparison) -> str:
     return "\n".join(lines)
 
 
+def _name(item: Candidate) -> str:
+    return f"{item.precision} {item.backend}"
+
+
+def _why_unjudged(item: Candidate) -> str:
+    if depth_faults(item.metrics):
+        return "the frames have no truth, or the net no number,"
+    return "the frames have no truth"
+
+
 def _row(item: Candidate, reference: bool) -> tuple[str, ...]:
     m = item.metrics
+    rejected = bool(depth_faults(m)) if reference else not item.accepted
     worst_class = "-"
     if m["class_iou_drop"] is not None and not reference:
         worst_class = f"{m['worst_class']} {_signed(m['class_iou_drop'], -1)}"
     return (
-        f"{item.precision} {item.backend}",
+        _name(item),
         number(_times(m["label_agreement"], 100)),
         number(_times(m["miou"], 100)),
         "reference" if reference else _signed(m["miou_drop"], -1),
@@ -54,7 +66,7 @@ def _row(item: Candidate, reference: bool) -> tuple[str, ...]:
         "" if reference else _signed(m["depth_abs_rel_rise"], 1),
         number(_times(m["delta1"], 100)),
         "" if reference else f"{m['worst_frame']['name']} {100 * m['worst_frame']['label_agreement']:.1f}",
-        "" if reference else "ok" if item.accepted else "REJECTED",
+        "REJECTED" if rejected else "" if reference else "ok",
     )
 
 

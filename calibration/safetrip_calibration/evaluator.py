@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from safetrip_calibration.errors import CalibrationError
 from safetrip_calibration.frames import FramesDigest, SelectedFrames
+from safetrip_calibration.not_finite import depth_faults
 from safetrip_calibration.runners import RuntimeRunner, quiet
 from safetrip_calibration.scoring import Score, score_metrics
 from safetrip_sdk import Runtime
@@ -43,6 +45,9 @@ class Evaluator:
         frames: with truth where there is any.
         manifest: for classes, input and maximum depth.
         min_class_share: of `Thresholds`.
+
+    Raises:
+        CalibrationError: the reference's own depth is not finite on these frames.
     """
 
     def __init__(
@@ -63,6 +68,8 @@ class Evaluator:
                 outputs = self._run(runner, item.frame)
                 self._kept[index] = outputs
                 self._reference.update(item, outputs, outputs)
+        for fault in depth_faults({"depth_not_finite": self._reference.not_finite.found}):
+            raise CalibrationError(f"FP32's {fault}: its weights are damaged; export the net again")
         # A Runtime is compiled for one frame size: frames of one size come one after another.
         self._order.sort(key=lambda index: (sizes[index], index))
 

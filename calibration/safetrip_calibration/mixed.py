@@ -8,6 +8,7 @@ latency is predicted for the device that the bundle is for (`roofline`), which n
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from safetrip_calibration.device_profile import DeviceProfile
 from safetrip_calibration.evaluator import Evaluator, evaluation_key
 from safetrip_calibration.frames import FrameSet, SelectedFrames, select_frames
 from safetrip_calibration.models_read import ModelsRead
+from safetrip_calibration.not_finite import depth_faults
 from safetrip_calibration.pareto_plot import plot_front
 from safetrip_calibration.ranges import Progress
 from safetrip_calibration.roofline import predict
@@ -114,11 +116,11 @@ def calibrate_mixed(
     ranking = _rank(sensitivity, latency, trials)
     chosen, points = search(ranking, trials, latency, limits)
     # The ends of the scale belong on the plot, whatever the search needed.
-    ends = [_point(list(blocks), trials, latency, limits) for blocks in ((), trials.blocks)]
-    front = pareto([*points, *ends])
-    feasible, message = _verdict(chosen, front, options)
+    points.extend(_point(list(blocks), trials, latency, limits) for blocks in ((), trials.blocks))
+    front = pareto(points)
+    feasible, message = _verdict(chosen, points, front, options)
     report = cache_folder(bundle.path) / "mixed.json"
-    result = MixedResult(chosen, feasible, message, sensitivity, [*points, *ends], front, report)
+    result = MixedResult(chosen, feasible, message, sensitivity, points, front, report)
     _write(bundle, measured, trials, options, result, limits)
     return result
 
@@ -178,7 +180,9 @@ def _rank(sensitivity: Mapping[str, Mapping[str, Any]], latency: _Latency, trial
 
     def bargain(block: str) -> float:
         metrics = sensitivity[block]
-        lost = (1.0 - metrics["label_agreement"]) + metrics["depth_error_to_fp32"]
+        # Depth that is no number has no error: nothing is lost more.
+        depth = math.inf if depth_faults(metrics) else metrics["depth_error_to_fp32"]
+        lost = (1.0 - metrics["label_agreement"]) + depth
         saved = all_float - latency([name for name in trials.blocks if name != block])
         return float(lost / max(saved, 1e-6))
 
@@ -190,9 +194,14 @@ def _point(blocks: Sequence[str], trials: Trials, latency: _Latency, limits: Lim
     return Point(tuple(blocks), latency(blocks), strain(metrics, limits), metrics)
 
 
-def _verdict(chosen: Point | None, front: Sequence[Point], options: MixedOptions) -> tuple[bool, str]:
+def _verdict(
+    chosen: Point | None, points: Sequence[Point], front: Sequence[Point], options: MixedOptions
+) -> tuple[bool, str]:
     device = f"{options.profile.name} (predicted)"
     step = "next step: quantisation-aware training (`trainer fit --quantize int8`)"
+    if not front:
+        faults = "; ".join(depth_faults(points[-1].metrics))
+        return False, f"with no assignment is every figure a number: with all blocks in FP16 {faults}; {step}"
     if chosen is None:
         best = min(front, key=lambda point: point.strain)
         return False, (
@@ -233,7 +242,7 @@ def _write(
         "sensitivity": result.sensitivity,
     }
     result.report.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(result.report, json.dumps(report, indent=1))
+    atomic.write_text(result.report, json.dumps(report, indent=1, allow_nan=False))
     title = f"INT8/FP16 on {options.profile.name}"
     png = result.report.with_suffix(".png")
     plot_front(result.points, result.front, result.chosen, title, options.latency_ms, png)
@@ -260,10 +269,11 @@ def _point_dict(point: Point) -> dict[str, Any]:
         "delta1_drop",
         "label_agreement",
         "depth_error_to_fp32",
+        "depth_not_finite",
     )
     return {
         "in_float": list(point.in_float),
         "latency_ms": point.latency_ms,
-        "strain": point.strain,
+        "strain": point.strain if math.isfinite(point.strain) else None,
         **{name: point.metrics.get(name) for name in names},
     }

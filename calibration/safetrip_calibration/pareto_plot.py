@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -20,12 +21,16 @@ def plot_front(
     latency_limit: float | None,
     path: Path,
 ) -> None:
-    """Write a PNG: predicted latency against the worst accuracy drop as a share of its limit."""
+    """Write a PNG: predicted latency against the worst accuracy drop as a share of its limit.
+
+    Points beyond any limit (infinite strain) are not on it.
+    """
     from matplotlib.figure import Figure
 
+    sound = [point for point in points if math.isfinite(point.strain)]
     figure = Figure(figsize=(6.4, 4.0), dpi=120, layout="constrained")
     axes = figure.subplots()
-    axes.scatter([p.latency_ms for p in points], [p.strain for p in points], color="0.6", label="tried")
+    axes.scatter([p.latency_ms for p in sound], [p.strain for p in sound], color="0.6", label="tried")
     axes.plot([p.latency_ms for p in front], [p.strain for p in front], "o-", label="Pareto front")
     if chosen is not None:
         axes.plot([chosen.latency_ms], [chosen.strain], "*", markersize=16, label="chosen")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from safetrip_calibration.accuracy import DepthError, LabelOverlap, to_size
 from safetrip_calibration.frames import LabelledFrame
+from safetrip_calibration.not_finite import NotFinite
 from safetrip_sdk.manifest import Manifest
 
 __all__ = ["Outputs", "Score", "score_metrics"]
@@ -27,8 +28,9 @@ class Score:
         self.to_fp32 = LabelOverlap(classes)
         self.depth = DepthError(max_depth=deepest)
         self.depth_to_fp32 = DepthError(max_depth=math.inf)
+        self.not_finite = NotFinite()
         self.worst = ("", 2.0)
-        self.worst_depth = ("", -1.0)
+        self.worst_depth: tuple[str, float] | None = None
 
     def update(self, item: LabelledFrame, outputs: Outputs, reference: Outputs) -> None:
         """Add one frame; outputs by name: `labels` (1, h, w) and `depth` (1, h, w)."""
@@ -37,11 +39,13 @@ class Score:
         agreement = self.to_fp32.update(labels, reference["labels"][0])
         if agreement < self.worst[1]:
             self.worst = (item.name, agreement)
+        self.not_finite.update(item.name, depth)
+        self.depth_to_fp32.update(depth, reference["depth"][0])
         frame_error = DepthError(max_depth=math.inf)
         frame_error.update(depth, reference["depth"][0])
-        self.depth_to_fp32.update(depth, reference["depth"][0])
-        if (frame_error.abs_rel or 0.0) > self.worst_depth[1]:
-            self.worst_depth = (item.name, frame_error.abs_rel or 0.0)
+        error = frame_error.abs_rel
+        if error is not None and (self.worst_depth is None or error > self.worst_depth[1]):
+            self.worst_depth = (item.name, error)
         if item.labels is not None:
             self.truth.update(labels, to_size(item.labels, size).astype(np.uint8))
         if item.depth is not None:
@@ -49,13 +53,18 @@ class Score:
 
 
 def score_metrics(score: Score, reference: Score, names: Sequence[str], min_share: float) -> dict[str, Any]:
-    """Figures of one candidate; `None` where the frames have no truth for one. Points are hundredths."""
+    """Figures of one candidate, all finite; `None` where the frames have no truth for one, or no pixel of the
+    predicted depth is a number. Points are hundredths.
+    """
+    name, error = score.worst_depth or ("", None)
     metrics: dict[str, Any] = {
+        "depth_not_finite": score.not_finite.found,
+        "reference_not_finite": reference.not_finite.found if reference is not score else None,
         "label_agreement": score.to_fp32.agreement,
         "miou_to_fp32": score.to_fp32.miou,
         "depth_error_to_fp32": score.depth_to_fp32.abs_rel,
         "worst_frame": {"name": score.worst[0], "label_agreement": score.worst[1]},
-        "worst_depth_frame": {"name": score.worst_depth[0], "depth_error_to_fp32": score.worst_depth[1]},
+        "worst_depth_frame": {"name": name, "depth_error_to_fp32": error},
         "miou": score.truth.miou,
         "depth_abs_rel": score.depth.abs_rel,
         "depth_rmse": score.depth.rmse,

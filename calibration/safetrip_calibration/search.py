@@ -7,10 +7,12 @@ INT8 once more, the one that saves most first. Every trial is a point of accurac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from safetrip_calibration.not_finite import depth_faults
 from safetrip_calibration.thresholds import Limits
 
 __all__ = ["Point", "pareto", "search", "strain"]
@@ -26,7 +28,8 @@ class Point:
     Attributes:
         in_float: blocks in FP16; all others are INT8.
         latency_ms: predicted.
-        strain: the worst accuracy drop as a share of its limit; up to 1 is within all limits.
+        strain: the worst accuracy drop as a share of its limit; up to 1 is within all limits, infinite is
+            beyond any (`strain`).
         metrics: as `compare` names them.
     """
 
@@ -37,7 +40,12 @@ class Point:
 
 
 def strain(metrics: Mapping[str, Any], limits: Limits) -> float:
-    """How far the accuracy limits are used up: 0 nothing lost, 1 exactly at one of them, more beyond."""
+    """How far the accuracy limits are used up: 0 nothing lost, 1 exactly at one of them, more beyond.
+
+    Infinite where depth, or a figure that has a limit, is no number: no limit is wide enough for that.
+    """
+    if depth_faults(metrics) or any(math.isnan(metrics.get(name) or 0.0) for name in limits.asked):
+        return math.inf
     used = [0.0]
     for name in ("miou_drop", "class_iou_drop", "delta1_drop", "depth_abs_rel_rise", "depth_error_to_fp32"):
         limit, value = getattr(limits, name), metrics.get(name)
@@ -103,9 +111,10 @@ def _put_back(best: Point, point: Callable[[Sequence[str]], Point], latency: Lat
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:
-    """Points that no other beats in both latency and strain, fastest first."""
+    """Points of finite strain that no other beats in both latency and strain, fastest first."""
     front: list[Point] = []
-    for item in sorted(points, key=lambda point: (point.latency_ms, point.strain)):
+    sound = [point for point in points if math.isfinite(point.strain)]
+    for item in sorted(sound, key=lambda point: (point.latency_ms, point.strain)):
         if not front or item.strain < front[-1].strain:
             front.append(item)
     return front

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from safetrip_calibration.errors import ThresholdsError
+from safetrip_calibration.not_finite import depth_faults
 from safetrip_calibration.schema import Key, read_yaml
 from safetrip_sdk.manifest import PRECISIONS
 
@@ -44,18 +45,19 @@ class Limits:
     def violations(self, metrics: Mapping[str, Any]) -> list[str]:
         """Every limit that `metrics` (of `compare`) crosses, in words; empty: accepted.
 
-        A figure that the frames could not give (no labels, no depth) crosses nothing (`unjudged`); where that
-        is so of all of them, nothing is known of the precision, and that is a violation.
+        Depth that is not finite is a violation whatever the limits, and NaN crosses any limit. A figure that
+        the frames could not give (no labels, no depth) crosses nothing (`unjudged`); where that is so of all
+        of them, nothing is known of the precision, and that is a violation.
         """
-        found = []
-        if self.asked and self.unjudged(metrics) == list(self.asked):
+        found = depth_faults(metrics)
+        if not found and self.asked and self.unjudged(metrics) == list(self.asked):
             found.append("none of its limits could be judged: the frames have neither labels nor depth")
         for item in fields(self):
             limit, value = getattr(self, item.name), metrics.get(item.name)
             if limit is None or value is None:
                 continue
-            crossed = value < limit if item.name == "label_agreement" else value > limit
-            if crossed:
+            kept = value >= limit if item.name == "label_agreement" else value <= limit
+            if not kept:
                 worst = f" ({metrics['worst_class']})" if item.name == "class_iou_drop" else ""
                 relation = "below" if item.name == "label_agreement" else "above"
                 found.append(f"{item.name} {value:.4g}{worst} is {relation} {limit:g}")

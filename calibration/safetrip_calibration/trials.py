@@ -66,7 +66,7 @@ class Trials:
             model = self._measured.build("int8", self._method, self.nodes(in_float)).model
             self._done[key] = self._evaluator(model)
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            atomic.write_text(self._file, json.dumps(self._done, indent=1))
+            atomic.write_text(self._file, json.dumps(self._done, indent=1, allow_nan=False))
         return self._done[key]
 
     def nodes(self, blocks: Collection[str]) -> Sequence[str]:

@@ -91,8 +91,6 @@ def _save_evidence(args: argparse.Namespace, frames: SelectedFrames, result: Com
 
 
 def _bisect(args: argparse.Namespace, frames: SelectedFrames) -> int:
-    from dataclasses import asdict
-
     from safetrip_calibration.bisect import divergences, first_divergence
     from safetrip_calibration.errors import CalibrationError
     from safetrip_calibration.graph import load
@@ -116,5 +114,5 @@ def _bisect(args: argparse.Namespace, frames: SelectedFrames) -> int:
             f"first beyond {args.tolerance:g}: tensor {found.tensor}, made by {found.node}: {found.error:.3g}"
         )
     if args.json:
-        write_json(args.json, [asdict(item) for item in items])
+        write_json(args.json, [item.to_dict() for item in items])
     return 0
