@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from safetrip_sdk.backends.tensorrt import Library
+from safetrip_sdk.apart import Task, run_apart
+from safetrip_sdk.backends.tensorrt_library import Library
 from safetrip_sdk.cuda import Cuda
 from safetrip_sdk.errors import BackendUnavailableError, EngineBuildError
 
@@ -42,31 +43,50 @@ def build_engine(
         frame_size: (H, W) that the optimisation profile fixes.
         timing_cache: from an earlier build by the same TensorRT on the same GPU.
         compute_capabilities: RTX: names like `"SM89"`; empty: the library's portable default.
-        progress: called with a line now and then.
+        progress: called with a line now and then, in the calling thread.
         device: index of the GPU that TensorRT builds for.
 
     Raises:
+        BaseException: from a signal handler (Ctrl-C) or from `progress`; the build was cancelled.
         BackendUnavailableError: the library is not installed, or has no GPU to build for.
         EngineBuildError: it refuses the network; what it logged is in the message.
     """
-    library = Library(backend)
-    if not library.flavor.builds_without_gpu:
-        Cuda(device)
-    trt = library.trt
-    library.lines.clear()
+
+    def build(task: Task) -> BuiltEngine:
+        library = Library(backend)
+        if not library.flavor.builds_without_gpu:
+            Cuda(device).use()
+        return _build(library, onnx_bytes, frame_size, timing_cache, compute_capabilities, task)
+
+    return run_apart(build, progress)
+
+
+def _build(
+    library: Library,
+    onnx_bytes: bytes,
+    frame_size: tuple[int, int],
+    timing_cache: bytes,
+    compute_capabilities: Sequence[str],
+    task: Task,
+) -> BuiltEngine:
+    """The steps of `build_engine`, in the thread that it gave them."""
+    trt, version = library.trt, f"{library.name} {library.version}"
+    library.listen()
     builder = library.make(trt.Builder, EngineBuildError)
     network = builder.create_network(_flags(trt))
     parser = trt.OnnxParser(network, library.logger)
-    if not parser.parse(onnx_bytes):
+    parsed = parser.parse(onnx_bytes)
+    library.journal.check()
+    if not parsed:
         errors = "".join(f"\n  {parser.get_error(index)}" for index in range(parser.num_errors))
-        raise EngineBuildError(f"{backend} {library.version} cannot read the ONNX:{errors}{library.said()}")
+        raise EngineBuildError(f"{version} cannot read the ONNX:{errors}{library.said()}")
     config = builder.create_builder_config()
     # So that `safetrip layers` can say afterwards what each layer computes in; costs no time when it runs.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     _fix_frame(builder, network, config, frame_size)
-    _set_capabilities(trt, config, backend, compute_capabilities)
-    if progress is not None and hasattr(trt, "IProgressMonitor"):
-        config.progress_monitor = _monitor(trt, progress)
+    _set_capabilities(trt, config, library.name, compute_capabilities)
+    if hasattr(trt, "IProgressMonitor"):
+        config.progress_monitor = _monitor(library, task)
     cache = None
     if library.flavor.timing_cache:
         # None: those timings are not this library's; one without any always can be made.
@@ -75,11 +95,10 @@ def build_engine(
     try:
         plan = builder.build_serialized_network(network, config)
     except RuntimeError as error:
-        raise EngineBuildError(f"{backend} {library.version}: {error}:{library.said()}") from error
+        raise EngineBuildError(f"{version}: {error}:{library.said()}") from error
+    library.journal.check()  # first: what was lost in a callback is why there is no plan
     if plan is None:
-        raise EngineBuildError(
-            f"{backend} {library.version} built no engine for {frame_size}:{library.said()}"
-        )
+        raise EngineBuildError(f"{version} built no engine for {frame_size}:{library.said()}")
     return BuiltEngine(bytes(plan), bytes(cache.serialize()) if cache is not None else b"")
 
 
@@ -123,9 +142,9 @@ def _set_capabilities(trt: Any, config: Any, backend: str, names: Sequence[str])
             raise EngineBuildError(f"{backend}: refuses to build for {name}")
 
 
-def _monitor(trt: Any, progress: Callable[[str], None]) -> Any:
-    """A progress monitor that reports the outermost phase, in tenths."""
-    base = trt.IProgressMonitor
+def _monitor(library: Library, task: Task) -> Any:
+    """A progress monitor that reports the outermost phase, in tenths, and ends a build nobody wants."""
+    base = library.trt.IProgressMonitor
 
     class Monitor(base):  # type: ignore[misc, valid-type]
         def __init__(self) -> None:
@@ -141,8 +160,8 @@ def _monitor(trt: Any, progress: Callable[[str], None]) -> Any:
         def step_complete(self, phase: str, step: int) -> bool:
             if phase == self.outer and 10 * (step + 1) // self.steps > self.tenth:
                 self.tenth = 10 * (step + 1) // self.steps
-                progress(f"{phase}: {10 * self.tenth} %")
-            return True
+                task.report(f"{phase}: {10 * self.tenth} %")
+            return not (task.cancelled or library.journal.failed)
 
         def phase_finish(self, phase: str) -> None:
             if phase == self.outer:

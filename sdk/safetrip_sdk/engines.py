@@ -29,7 +29,7 @@ from safetrip_sdk.errors import (
 )
 
 if TYPE_CHECKING:
-    from safetrip_sdk.backends.tensorrt import Library
+    from safetrip_sdk.backends.tensorrt_library import Library
     from safetrip_sdk.cuda import Cuda
 
 __all__ = [
@@ -243,7 +243,7 @@ def build(
         EngineBuildError: the builder refused a network; names each precision. The other engines are built
             and kept.
     """
-    from safetrip_sdk.backends.tensorrt import Library
+    from safetrip_sdk.backends.tensorrt_library import Library
     from safetrip_sdk.cuda import Cuda
 
     if target not in TARGETS:

@@ -1,8 +1,11 @@
-"""How a process ends: SIGTERM clears up what Ctrl-C does, and what was left open is closed at the exit."""
+"""How a process ends: SIGTERM clears up what Ctrl-C does, what was left open is closed at the exit, and what
+must not be destroyed even then is left behind.
+"""
 
 from __future__ import annotations
 
 import atexit
+import ctypes
 import logging
 import os
 import signal
@@ -12,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol
 
-__all__ = ["Closable", "close_at_exit", "sigterm_raises"]
+__all__ = ["Closable", "close_at_exit", "leave_behind", "sigterm_raises"]
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,15 @@ def _close_all() -> None:
             thing.close()
         except Exception:  # the others are closed all the same
             log.exception("%s could not be closed at exit", thing)
+
+
+def leave_behind(*things: object) -> None:
+    """Never destroy these, nor what they refer to: not by the garbage collection, not when the process exits.
+
+    A module's variable would not do: modules are cleared at the exit, and destructors run then.
+    """
+    for thing in things:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 @contextmanager

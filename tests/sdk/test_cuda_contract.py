@@ -16,7 +16,7 @@ import pytest
 
 from safetrip_sdk import Bundle, Runtime, engines
 from safetrip_sdk.backends.cuda_slot import CudaSlot
-from safetrip_sdk.backends.tensorrt import Library
+from safetrip_sdk.backends.tensorrt_library import Library
 from safetrip_sdk.cuda import Cuda
 from safetrip_sdk.engine_build import BuiltEngine
 from safetrip_sdk.errors import (

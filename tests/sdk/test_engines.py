@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 
 from safetrip_sdk import Bundle, engines
 from safetrip_sdk.backends import probe
-from safetrip_sdk.backends.tensorrt import Library, TensorRtProgram
+from safetrip_sdk.backends.tensorrt import TensorRtProgram
+from safetrip_sdk.backends.tensorrt_library import Library
 from safetrip_sdk.engines import ANY, EngineKey
 from safetrip_sdk.errors import (
     BackendUnavailableError,

@@ -1,21 +1,20 @@
-"""TensorRT and TensorRT for RTX: the one module that imports either. Loading and running engines.
+"""Loading and running engines of TensorRT and TensorRT for RTX.
 
-The two share an API; what differs stands in `Flavor`. Building is in `engine_build`, the cache of built
-engines in `engines`.
+The libraries are imported in `tensorrt_library`. Building is in `engine_build`, the cache of built engines in
+`engines`.
 """
 
 from __future__ import annotations
 
-import importlib
 import logging
-from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from safetrip_sdk.apart import Task, run_apart
 from safetrip_sdk.backends.base import BackendOptions, ModelSpec, model_spec
 from safetrip_sdk.backends.cuda_slot import CudaBackend, CudaSlot
+from safetrip_sdk.backends.tensorrt_library import Library
 from safetrip_sdk.cuda import Cuda
 from safetrip_sdk.engine_layers import EngineLayer, parse_layers
 from safetrip_sdk.engines import (
@@ -27,7 +26,6 @@ from safetrip_sdk.engines import (
     key_for,
 )
 from safetrip_sdk.errors import (
-    BackendUnavailableError,
     EngineError,
     EngineMismatchError,
     InferenceError,
@@ -35,124 +33,11 @@ from safetrip_sdk.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from safetrip_sdk.bundle import Bundle
 
-__all__ = ["FLAVORS", "Flavor", "Library", "TensorRtProgram", "inspect_engine", "open_backend", "probe"]
+__all__ = ["TensorRtProgram", "inspect_engine", "open_backend", "probe"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Flavor:
-    """What differs between the two libraries.
-
-    Attributes:
-        module: the Python module.
-        install: how to get it.
-        builds_without_gpu: engines can be built on a machine without one, for every GPU it supports.
-        jit: kernels are compiled when an engine first runs; a runtime cache keeps them.
-        timing_cache: tactics are timed at build; a cache keeps the timings.
-    """
-
-    module: str
-    install: str
-    builds_without_gpu: bool
-    jit: bool
-    timing_cache: bool
-
-
-FLAVORS = {
-    "tensorrt": Flavor(
-        "tensorrt",
-        "on a Jetson it comes with JetPack (make the virtual environment with --system-site-packages); "
-        "elsewhere: pip install tensorrt",
-        builds_without_gpu=False,
-        jit=False,
-        timing_cache=True,
-    ),
-    "tensorrt_rtx": Flavor(
-        "tensorrt_rtx",
-        "pip install 'safetrip[rtx]'",
-        builds_without_gpu=True,
-        jit=True,
-        timing_cache=False,
-    ),
-}
-
-
-class Library:
-    """One of the two libraries, imported, with a logger of its own.
-
-    Args:
-        name: `"tensorrt"` or `"tensorrt_rtx"`.
-
-    Raises:
-        BackendUnavailableError: not installed, or older than 10.0.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.flavor = FLAVORS[name]
-        try:
-            self.trt: Any = importlib.import_module(self.flavor.module)
-        except (ImportError, OSError, RuntimeError) as error:
-            raise BackendUnavailableError(f"{name}: not usable ({error}); {self.flavor.install}") from error
-        self.version = str(self.trt.__version__)
-        if name == "tensorrt" and int(self.version.split(".")[0]) < 10:
-            raise BackendUnavailableError(
-                f"tensorrt: version {self.version} is too old; want 10.3 (JetPack 6) or newer"
-            )
-        self.lines: deque[str] = deque(maxlen=40)
-        self.logger = self._make_logger()
-
-    def _make_logger(self) -> Any:
-        severity = self.trt.ILogger.Severity
-        levels = {
-            severity.INTERNAL_ERROR: logging.CRITICAL,
-            severity.ERROR: logging.ERROR,
-            severity.WARNING: logging.WARNING,
-            severity.INFO: logging.INFO,
-            severity.VERBOSE: logging.DEBUG,
-        }
-        lines, name, base = self.lines, self.name, self.trt.ILogger
-        warned: set[str] = set()
-
-        class Logger(base):  # type: ignore[misc, valid-type]
-            """To Python's logging, and into the messages of exceptions; a warning is given once."""
-
-            def __init__(self) -> None:
-                base.__init__(self)
-
-            def log(self, level: Any, message: str) -> None:
-                number = levels.get(level, logging.INFO)
-                text = str(message).strip()
-                # An exception needs the reason even where it was logged before.
-                if number >= logging.WARNING and text not in lines:
-                    lines.append(text)
-                if number == logging.WARNING:
-                    # RTX says some things once per layer: hundreds of the same line.
-                    if text in warned:
-                        return
-                    warned.add(text)
-                # The library's chatter is worth INFO in nobody's log: one step down, errors excepted.
-                log.log(number if number >= logging.WARNING else logging.DEBUG, "%s: %s", name, message)
-
-        return Logger()
-
-    def make(self, kind: Callable[[Any], Any], error: type[SafetripError]) -> Any:
-        """The library's `Runtime` or `Builder`; `error` with what it logged where it cannot start."""
-        try:
-            return kind(self.logger)
-        except (TypeError, RuntimeError) as cause:  # "factory function returned nullptr" is a TypeError
-            raise error(f"{self.name} {self.version}: cannot start ({cause}):{self.said()}") from cause
-
-    def said(self) -> str:
-        """What the library logged (warnings and errors) since the last call, for an exception's text."""
-        text = "".join(f"\n  {line}" for line in self.lines)
-        self.lines.clear()
-        return text or " (the library logged no reason)"
 
 
 def probe(name: str, device: int) -> tuple[str, str]:
@@ -179,11 +64,12 @@ class TensorRtProgram:
         self._library = library
         self.name = library.name
         trt = library.trt
-        library.lines.clear()
+        library.listen()
         self._runtime: Any = library.make(trt.Runtime, EngineError)
         # Plans may carry host code; `engine_host_code_allowed` stays False, and the hash was checked before.
         _require_valid(library, self._runtime, plan)
         self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
+        library.journal.check()
         if self._engine is None:
             raise EngineMismatchError(
                 f"{self.name} {library.version} refuses the engine; build it here with `safetrip build`:"
@@ -326,7 +212,7 @@ def open_backend(
     library, cuda = Library(name), Cuda(options.device)
     key = key_for(library, cuda, options.frame_size, options.precision)
     found = find_or_build(bundle, key, cuda.driver, build_if_missing, options.device)
-    program = TensorRtProgram(library, found.plan, found.runtime_cache)
+    program = _load(library, cuda, found)
     if program.spec.frame.shape[1:3] != tuple(options.frame_size):
         program.close()
         raise EngineMismatchError(f"{found.file}: is for frames of {program.spec.frame.shape[1:3]}")
@@ -345,11 +231,21 @@ def inspect_engine(bundle: Bundle, info: EngineInfo, device: int = 0) -> tuple[E
     library, cuda = Library(info.key.backend), Cuda(device)
     key = key_for(library, cuda, (info.key.height, info.key.width), info.key.precision)
     found = find(bundle, key, cuda.driver)
-    program = TensorRtProgram(library, found.plan, found.runtime_cache)
+    program = _load(library, cuda, found)
     try:
         return program.layers()
     finally:
         program.close()
+
+
+def _load(library: Library, cuda: Cuda, found: FoundEngine) -> TensorRtProgram:
+    """The engine, loaded apart: big ones take their time, and the library logs meanwhile."""
+
+    def load(task: Task) -> TensorRtProgram:
+        cuda.use()
+        return TensorRtProgram(library, found.plan, found.runtime_cache)
+
+    return run_apart(load)
 
 
 class _JitBackend(CudaBackend):
@@ -364,7 +260,8 @@ class _JitBackend(CudaBackend):
 
     def make_slot(self) -> CudaSlot:
         """A slot; the first one's warm-up has compiled everything, so the cache is stored then."""
-        slot = super().make_slot()
+        make = super().make_slot
+        slot = run_apart(lambda task: make())
         found, self._found = self._found, None
         if found is not None:
             try:
