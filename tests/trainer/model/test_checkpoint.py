@@ -20,7 +20,7 @@ from safetrip_trainer.model.checkpoint import (
     write_safetensors,
 )
 from safetrip_trainer.model.hydranet import HydraNet
-from safetrip_trainer.model.initialize import initialize_encoder
+from safetrip_trainer.model.initialize import initialize_net
 from safetrip_trainer.model.load import load_student
 
 
@@ -110,19 +110,48 @@ def test_torchvision_names_fill_the_encoder_and_say_what_is_left(net: HydraNet) 
 
 
 @pytest.mark.parametrize("inner", ["", "features."])
-def test_encoder_starts_from_a_file(tmp_path: Path, inner: str) -> None:
+def test_the_encoder_starts_from_torchvisions_file(tmp_path: Path, inner: str) -> None:
     donor = mobilenet_v2(weights=None)
     state = donor.state_dict() if inner else donor.features.state_dict()
     save_file(state, tmp_path / "weights.safetensors")
-    encoder = HydraNet(decoder_channels=32).encoder
-    assert "weights.safetensors" in initialize_encoder(encoder, str(tmp_path / "weights.safetensors"))
-    torch.testing.assert_close(encoder.features[5].conv[0][0].weight, donor.features[5].conv[0][0].weight)
+    net = HydraNet(decoder_channels=32)
+    assert (
+        initialize_net(net, str(tmp_path / "weights.safetensors")) == "the encoder from weights.safetensors"
+    )
+    weight = net.encoder.features[5].conv[0][0].weight
+    torch.testing.assert_close(weight, donor.features[5].conv[0][0].weight)
 
 
-def test_encoder_refuses_another_width(tmp_path: Path) -> None:
+def test_a_net_starts_from_another_runs(net: HydraNet, tmp_path: Path) -> None:
+    save_file({f"net.{key}": value for key, value in net.state_dict().items()}, tmp_path / "run.safetensors")
+    torch.manual_seed(1)
+    fresh = HydraNet(decoder_channels=32)
+    assert initialize_net(fresh, str(tmp_path / "run.safetensors")) == "the whole net from run.safetensors"
+    for key, value in net.state_dict().items():
+        assert torch.equal(fresh.state_dict()[key], value), key
+
+
+def test_a_net_with_another_decoder_takes_what_fits(
+    net: HydraNet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_file(net.state_dict(), tmp_path / "run.safetensors")
+    other = HydraNet(decoder_channels=64)
+    assert initialize_net(other, str(tmp_path / "run.safetensors")).startswith("a part of the net")
+    assert "tensors start anew (first: decoder." in caplog.text
+    assert torch.equal(other.encoder.features[0][0].weight, net.encoder.features[0][0].weight)
+
+
+def test_what_fix_checkpoint_makes_of_an_encoder_starts_one(net: HydraNet, tmp_path: Path) -> None:
+    torch.save(mobilenet_v2(weights=None).state_dict(), tmp_path / "imagenet.pth")
+    out = tmp_path / "encoder.safetensors"
+    assert main(["fix-checkpoint", str(tmp_path / "imagenet.pth"), "--out", str(out), "--partial"]) == 0
+    assert initialize_net(HydraNet(decoder_channels=32), str(out)) == "the encoder from encoder.safetensors"
+
+
+def test_an_encoder_of_another_width_is_refused(tmp_path: Path) -> None:
     save_file(mobilenet_v2(weights=None, width_mult=0.5).features.state_dict(), tmp_path / "half.safetensors")
     with pytest.raises(CheckpointError, match=r"half\.safetensors.*width_mult"):
-        initialize_encoder(HydraNet(decoder_channels=32).encoder, str(tmp_path / "half.safetensors"))
+        initialize_net(HydraNet(decoder_channels=32), str(tmp_path / "half.safetensors"))
 
 
 class _Evil:

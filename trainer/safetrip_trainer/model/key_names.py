@@ -14,6 +14,7 @@ _RENAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"^features\.", "encoder.features."),
+        (r"^(?=\d+\.)", "encoder.features."),  # torchvision's `features` alone
         (r"^backbone\.features\.", "encoder.features."),
         (r"^conv3\.", "decoder.adapters.0."),
         (r"^conv4\.", "decoder.adapters.1."),

@@ -25,7 +25,7 @@ from safetrip_trainer.losses import (
 from safetrip_trainer.losses.reduction import TaskLoss
 from safetrip_trainer.metrics import DepthMetrics
 from safetrip_trainer.model.hydranet import MAX_DEPTH, MIN_DEPTH, HydraNet, HydraOutput
-from safetrip_trainer.model.initialize import initialize_encoder
+from safetrip_trainer.model.initialize import initialize_net
 from safetrip_trainer.model.load import load_segmenter
 from safetrip_trainer.model.preprocess import resize
 from safetrip_trainer.quantize.net import QuantizedNet
@@ -43,8 +43,8 @@ class HydraTask(Task):
     Args:
         width_mult: width multiplier of the MobileNet-v2 encoder.
         decoder_channels: width of the decoder.
-        init_weights: `auto` (ImageNet weights where the network is there), `random`, or a file of
-            torchvision's mobilenet_v2.
+        init_weights: `auto` (ImageNet weights where the network is there), `random`, or a file:
+            torchvision's mobilenet_v2, or the weights.safetensors of an earlier run to go on from.
         lr: peak learning rate.
         encoder_lr_factor: the encoder's peak learning rate as a share of `lr`.
         weight_decay: AdamW's.
@@ -104,7 +104,7 @@ class HydraTask(Task):
         super().setup(stage)
         resuming = bool(self.trainer.ckpt_path) or self.global_step > 0
         if stage == "fit" and not resuming and isinstance(self.net, HydraNet):
-            initialize_encoder(self.net.encoder, self.init_weights)
+            initialize_net(self.net, self.init_weights)
         if stage == "fit":
             self._call_teacher()
 
