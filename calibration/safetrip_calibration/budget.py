@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +18,7 @@ from safetrip_calibration.errors import CalibrationError
 from safetrip_calibration.intervals import Interval, mean_rate, percentile
 from safetrip_calibration.measure import Job, Measurement, measure
 from safetrip_calibration.models_read import ModelsRead
+from safetrip_calibration.not_finite import FAULTS, depth_faults
 from safetrip_sdk.backends import AUTO_PRECISIONS
 from safetrip_sdk.bundle import Bundle
 from safetrip_sdk.manifest import PrecisionInfo
@@ -69,7 +70,8 @@ class BudgetResult:
     Attributes:
         checks: one for each limit.
         figures: the latency entry that the manifest got.
-        notes: why the figures may not be the budget's: another device or power mode.
+        notes: why the figures may not be the budget's: another device or power mode, accuracy of another
+            backend.
     """
 
     budget: Budget
@@ -126,7 +128,8 @@ def run_budget(
         write: False leaves the bundle's manifest alone.
 
     Raises:
-        CalibrationError: an image of another size, or a precision that the bundle does not hold.
+        CalibrationError: an image of another size, a precision that the bundle does not hold, or figures
+            of its accuracy that no comparison has given; before anything is measured.
         BundleChangedError: the model was replaced meanwhile.
         SafetripError: it could not be measured.
     """
@@ -138,6 +141,7 @@ def run_budget(
                 f"{budget.frame_size[0]}x{budget.frame_size[1]}"
             )
     precision = _precision(bundle, budget)
+    _compared(budget, bundle.manifest.precisions[precision])  # what is missing is said before measuring
     job = Job(str(bundle_path), precision, budget.backend, frames or budget.frames)
     before = device_state()
     rounds: list[Measurement] = []
@@ -149,7 +153,8 @@ def run_budget(
             )
         rounds.append(measure(job, images))
         checks = judge(budget, rounds)
-    checks += _accuracy_checks(budget, bundle.manifest.precisions[precision], rounds[0].backend)
+    accuracy, notes = _accuracy_checks(budget, bundle.manifest.precisions[precision], rounds[0].backend)
+    checks += accuracy
     figures = _figures(budget, rounds)
     read = ModelsRead.of(bundle, [precision])
     if write:
@@ -158,7 +163,7 @@ def run_budget(
     else:
         read.check(Bundle.open(bundle_path).manifest)
     states = {"before": before, "after": device_state()}
-    return BudgetResult(budget, tuple(checks), figures, _notes(budget, rounds[0]), states)
+    return BudgetResult(budget, tuple(checks), figures, (*_notes(budget, rounds[0]), *notes), states)
 
 
 def judge(budget: Budget, rounds: Sequence[Measurement]) -> list[Check]:
@@ -193,22 +198,57 @@ def _precision(bundle: Bundle, budget: Budget) -> str:
     raise CalibrationError(f"{bundle.path}: the comparison has accepted none of {', '.join(there)}")
 
 
-def _accuracy_checks(budget: Budget, info: PrecisionInfo, backend: str) -> list[Check]:
-    """Accuracy limits against the figures that `trainer compare` left in the manifest."""
-    if not budget.accuracy:
-        return []
-    compared = info.metrics.get("compare", {}).get("backends", {})
-    metrics = compared.get(backend) or next(iter(compared.values()), None)
-    if metrics is None:
+def _compared(budget: Budget, info: PrecisionInfo) -> dict[str, Mapping[str, Any]]:
+    """Backend -> what `trainer compare` found there, of those that tell of every accuracy limit.
+
+    Raises:
+        CalibrationError: there are limits, and no backend's figures tell of all of them.
+    """
+    rows = _rows(info)
+    if budget.accuracy and not rows:
         raise CalibrationError(f"{info.file} has no accuracy figures yet: run `trainer compare` first")
-    checks = []
-    for name, limit in budget.accuracy.items():
-        if metrics.get(name) is None:
-            raise CalibrationError(
-                f"{info.file}: the frames compared on could not give {name}; compare on labelled frames"
-            )
-        checks.append(Check(name, _exact(metrics[name]), limit, at_most=name.endswith("_drop")))
-    return checks
+    enough = {backend: row for backend, row in rows.items() if not _missing(budget, row)}
+    if rows and not enough:
+        names = ", ".join(min((_missing(budget, row) for row in rows.values()), key=len))
+        raise CalibrationError(
+            f"{info.file}: the frames compared on could not give {names}; compare on labelled frames"
+        )
+    return enough
+
+
+def _rows(info: PrecisionInfo) -> dict[str, Mapping[str, Any]]:
+    rows: dict[str, Mapping[str, Any]] = info.metrics.get("compare", {}).get("backends", {})
+    return rows
+
+
+def _missing(budget: Budget, row: Mapping[str, Any]) -> list[str]:
+    """Limits of which a backend's figures do not tell; where depth is no number, no more is needed."""
+    return [] if depth_faults(row) else [name for name in budget.accuracy if row.get(name) is None]
+
+
+def _accuracy_checks(budget: Budget, info: PrecisionInfo, backend: str) -> tuple[list[Check], list[str]]:
+    """Accuracy limits against the comparison's figures, and a note where they are another backend's.
+
+    Depth that is not finite fails whatever the limits.
+    """
+    compared = _compared(budget, info)
+    used = backend if backend in compared else next(iter(compared), None)
+    if used is None:
+        return [], []
+    row = compared[used]
+    checks = [
+        Check(name, _exact(row[name]), limit, at_most=name.endswith("_drop"))
+        for name, limit in budget.accuracy.items()
+        if row.get(name) is not None
+    ]
+    if depth_faults(row):
+        pixels = sum((row.get(key) or {}).get("pixels", 0) for key in FAULTS)
+        checks.append(Check("pixels without depth", _exact(pixels), 0.0))
+    if used == backend or not checks:
+        return checks, []
+    own = _rows(info).get(backend)
+    why = "not compared" if own is None else f"no {', '.join(_missing(budget, own))} from the comparison"
+    return checks, [f"accuracy is {used}'s: {why} on {backend}"]
 
 
 def _exact(value: float) -> Interval:

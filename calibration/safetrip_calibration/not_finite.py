@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NotFinite", "depth_faults"]
+__all__ = ["FAULTS", "NotFinite", "depth_faults"]
+
+FAULTS = {"depth_not_finite": "depth", "reference_not_finite": "FP32's depth, which it is held against,"}
+"""Metrics that hold `NotFinite.found`, and whose depth each is."""
 
 
 @dataclass
@@ -47,11 +50,7 @@ def depth_faults(metrics: Mapping[str, Any]) -> list[str]:
 
     Metrics written before there was this count have no fault.
     """
-    named = (
-        ("depth_not_finite", "depth"),
-        ("reference_not_finite", "FP32's depth, which it is held against,"),
-    )
-    return [f"{what} {_words(item)}" for key, what in named if (item := metrics.get(key))]
+    return [f"{whose} {_words(item)}" for key, whose in FAULTS.items() if (item := metrics.get(key))]
 
 
 def _words(found: Mapping[str, Any]) -> str:

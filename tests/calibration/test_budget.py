@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
+from safetrip_calibration import budget as budget_module
 from safetrip_calibration.budget import Check, judge, run_budget
 from safetrip_calibration.budget_file import Budget
 from safetrip_calibration.budget_table import budget_table
@@ -23,7 +25,8 @@ from safetrip_calibration.intervals import Interval
 from safetrip_calibration.measure import MeasureError, Measurement
 from safetrip_calibration.thresholds import Thresholds
 from safetrip_sdk.bundle import Bundle
-from tests.calibration.nets import Scenes, make_manifest
+from tests.calibration.nets import SIZE, Scenes, make_manifest
+from tests.calibration.test_not_finite import spoil
 
 LENIENT = Budget(
     name="lenient",
@@ -95,6 +98,62 @@ def test_accuracy_limits_are_held_against_the_comparison(measured: Path, scenes:
 def test_accuracy_without_a_comparison_says_what_to_run(bundle: Path, scenes: Scenes) -> None:
     with pytest.raises(CalibrationError, match="trainer compare"):
         run_budget(bundle, replace(LENIENT, accuracy={"miou_drop": 1.0}), images(scenes))
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails the test where anything is measured."""
+
+    def refuse(*words: object) -> None:
+        raise AssertionError("measured before what is missing was said")
+
+    monkeypatch.setattr(budget_module, "measure", refuse)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_what_no_comparison_gave_is_said_before_measuring(bundle: Path, scenes: Scenes) -> None:
+    strict = replace(LENIENT, accuracy={"delta1_drop": 1.0})
+    with pytest.raises(CalibrationError, match="trainer compare"):
+        run_budget(bundle, strict, images(scenes), write=False)
+    compare(bundle, Scenes(2), ["fp32"], ["onnxruntime"], Thresholds({}))  # two frames with labels alone
+    with pytest.raises(CalibrationError, match="could not give delta1_drop; compare on labelled frames"):
+        run_budget(bundle, strict, images(scenes), write=False)
+
+
+@pytest.fixture
+def elsewhere(measured: Path, tmp_path: Path, scenes: Scenes) -> Path:
+    """`measured`, compared on onnxruntime instead, which is not what the budget measures."""
+    path = tmp_path / "toy.bundle"
+    shutil.copytree(measured, path)
+    calibrate(path, scenes, "int8", count=3)
+    compare(path, scenes, ["int8"], ["onnxruntime"], Thresholds({}))
+    return path
+
+
+def test_accuracy_of_another_backend_is_said_to_be(elsewhere: Path, scenes: Scenes) -> None:
+    strict = replace(LENIENT, accuracy={"miou_drop": 100.0})
+    result = run_budget(elsewhere, strict, images(scenes), write=False)
+    note = "accuracy is onnxruntime's: not compared on openvino"
+    assert note in result.notes
+    assert note in result.to_dict()["notes"]
+    assert note in budget_table(result).splitlines()
+    assert result.passed
+
+    compare(elsewhere, Scenes(2), ["int8"], ["openvino"], Thresholds({}))  # two frames with labels alone
+    depth = replace(LENIENT, accuracy={"delta1_drop": 100.0})
+    notes = run_budget(elsewhere, depth, images(scenes), write=False).notes
+    assert "accuracy is onnxruntime's: no delta1_drop from the comparison on openvino" in notes
+    assert not any("accuracy" in text for text in run_budget(elsewhere, strict, images(scenes)).notes)
+
+
+def test_depth_that_is_no_number_meets_no_budget(elsewhere: Path, scenes: Scenes) -> None:
+    spoil(elsewhere, "int8")
+    compare(elsewhere, Scenes(2), ["int8"], ["openvino"], Thresholds({}))
+    result = run_budget(elsewhere, replace(LENIENT, precision="int8"), images(scenes), write=False)
+    assert not result.passed
+    (failed,) = [check for check in result.checks if not check.passed]
+    assert (failed.name, failed.measured.value) == ("pixels without depth", 2 * SIZE[0] * SIZE[1])
+    assert "pixels without depth" in budget_table(result)
 
 
 def test_frames_of_another_size_and_a_missing_precision(bundle: Path, scenes: Scenes) -> None:
