@@ -68,13 +68,9 @@ class Runtime:
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         parsed = RuntimeOptions(**options)
 
-        def opener(frame_size: FrameSize) -> Backend:
-            backend, self._precision = _open_first(opened, parsed, frame_size)
-            return backend
-
         _require_some_backend(opened, parsed)
-        self._start(opener, ClassTable(opened.manifest.classes), parsed)
         self.bundle: Bundle | None = opened
+        self._start(self._open_bundle, ClassTable(opened.manifest.classes), parsed)
 
     @classmethod
     def over(
@@ -99,6 +95,14 @@ class Runtime:
         close_at_exit(self)
         if options.frame_size is not None:
             self._open(options.frame_size)
+
+    def _open_bundle(self, frame_size: FrameSize) -> Backend:
+        """A backend of the bundle as it is now: engines and compiled kernels come and go in it."""
+        assert self.bundle is not None
+        self.bundle = Bundle.open(self.bundle.path)
+        self._classes = ClassTable(self.bundle.manifest.classes)
+        backend, self._precision = _open_first(self.bundle, self.options, frame_size)
+        return backend
 
     def _open(self, frame_size: FrameSize) -> Pipeline:
         backend = self._opener(frame_size)
@@ -159,11 +163,11 @@ class Runtime:
             policy: when the engine is slower than the source: `"latest"` drops the oldest waiting frame
                 (and counts it), `"block"` makes the source wait, `"error"` raises QueueFullError;
                 `"auto"` is latest for live sources and block for files.
-            follow_size: when the source's frames change size, reopen the runtime for the new one (on a CPU
-                some seconds; a GPU needs an engine for it) instead of raising FrameSizeError.
+            follow_size: when frames come of another size than the runtime is open for, reopen it for theirs
+                (on a CPU some seconds; a GPU needs an engine for it) instead of raising FrameSizeError.
 
         Raises:
-            FrameSizeError: a frame of another size than the first.
+            FrameSizeError: the source, or a frame amid it, is of another size than the runtime is open for.
             SourceError: the source cannot be opened or fails; raised where its frame would have come.
             RuntimeFaultError: as from a call.
         """
@@ -174,7 +178,8 @@ class Runtime:
     def reopen(self, frame_size: FrameSize | None = None) -> None:
         """Close what is open and open it anew: after a fault, or for another frame size.
 
-        What hangs is left behind (its memory, too) and a new pipeline is made beside it.
+        What hangs is left behind (its memory, too) and a new pipeline is made beside it. The bundle
+        is taken as it is on disk now.
 
         Raises:
             RuntimeClosedError: the runtime has been closed.
