@@ -22,6 +22,7 @@ from safetrip_sdk.backends.base import (
     TensorSpec,
     read_outputs,
 )
+from safetrip_sdk.backends.polling import Polling
 from safetrip_sdk.cuda import Cuda, Handle, PinnedBuffer
 from safetrip_sdk.errors import CudaError, SafetripError
 
@@ -116,13 +117,13 @@ class CudaSlot:
         self._spec = spec
         self._spin = spin
         self._graph: Handle | None = None
-        self._expected_s = 0.0
         self._launched_at = 0.0
         with ExitStack() as owned:
             owned.callback(context.close)
             self._stream = _owned(owned, cuda.stream())
             self._began, self._uploaded, self._computed = (_owned(owned, cuda.event()) for _ in range(3))
             self._ended = _owned(owned, cuda.event(blocking=True))
+            self._polling = Polling(cuda, self._began, self._ended, spin)
             self._host: dict[str, PinnedBuffer] = {}
             self._device: dict[str, int] = {}
             for tensor in (spec.frame, *spec.outputs):
@@ -229,26 +230,8 @@ class CudaSlot:
         self._cuda.use()
         if timeout is None and not self._spin:
             self._cuda.wait(self._ended)
-        elif not self._poll(timeout):
-            return False
-        taken = time.perf_counter() - self._launched_at
-        self._expected_s = taken if not self._expected_s else 0.9 * self._expected_s + 0.1 * taken
-        return True
-
-    def _poll(self, timeout: float | None) -> bool:
-        reached, ended = self._cuda.reached, self._ended
-        deadline = None if timeout is None else time.perf_counter() + timeout
-        if not self._spin and not reached(ended):
-            # Sleep through most of what a frame takes, then look often: the core stays free.
-            rest = 0.8 * self._expected_s - (time.perf_counter() - self._launched_at)
-            if rest > 0:
-                time.sleep(rest if timeout is None else min(rest, timeout))
-        while not reached(ended):
-            if deadline is not None and time.perf_counter() >= deadline:
-                return False
-            if not self._spin:
-                time.sleep(50e-6)
-        return True
+            return True
+        return self._polling.wait(self._launched_at, timeout)
 
     def read(self) -> Outputs:
         """The outputs in fresh arrays."""
