@@ -209,9 +209,9 @@ def _compared(budget: Budget, info: PrecisionInfo) -> dict[str, Mapping[str, Any
         raise CalibrationError(f"{info.file} has no accuracy figures yet: run `trainer compare` first")
     enough = {backend: row for backend, row in rows.items() if not _missing(budget, row)}
     if rows and not enough:
-        names = ", ".join(min((_missing(budget, row) for row in rows.values()), key=len))
+        fewest = min([_missing(budget, row) for row in rows.values()], key=len)
         raise CalibrationError(
-            f"{info.file}: the frames compared on could not give {names}; compare on labelled frames"
+            f"{info.file}: the frames compared on could not give {', '.join(fewest)}; compare on labelled frames"
         )
     return enough
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,31 +56,36 @@ class BudgetPrediction:
         }
 
 
-def predict_model(
-    model: ModelProto,
-    budget: Budget,
-    profile: DeviceProfile,
-    precisions: Sequence[str] = ("fp32", "fp16", "int8"),
-) -> BudgetPrediction:
+def predict_model(model: ModelProto, budget: Budget, profile: DeviceProfile) -> BudgetPrediction:
     """Predict an FP32 deploy graph, trained or not: what a training can ask before its first epoch."""
-    found = {name: predict(model, budget.frame_size, profile, name) for name in precisions}
+    found = {name: predict(model, budget.frame_size, profile, name) for name in ("fp32", "fp16", "int8")}
     return BudgetPrediction(found, budget.latency_ms.get("p50"), profile.device)
 
 
 def predict_budget(bundle: Bundle, budget: Budget, profile: DeviceProfile) -> BudgetPrediction:
-    """Predict every precision that the bundle holds; the mixed one by its own assignment.
+    """Predict every precision that the bundle holds, each with the nodes that calibration kept in FP32; the
+    mixed one by its own assignment.
 
     Raises:
         CalibrationError: the bundle holds no fp32.
     """
     graph = open_fp32(bundle)
-    there = [name for name in bundle.manifest.precisions if name != "mixed"]
-    result = predict_model(graph.model, budget, profile, there)
-    if "mixed" in bundle.manifest.precisions:
-        mixed = Graph(load(bundle.read(bundle.manifest.precisions["mixed"].file)))
-        given = dict.fromkeys(_in_float(graph, mixed), "fp16")
-        result.predictions["mixed"] = predict(graph.model, budget.frame_size, profile, "int8", given)
-    return result
+    found = {}
+    for name in bundle.manifest.precisions:
+        given = _assignment(bundle, graph, name)
+        kind = "int8" if name == "mixed" else name
+        found[name] = predict(graph.model, budget.frame_size, profile, kind, given)
+    return BudgetPrediction(found, budget.latency_ms.get("p50"), profile.device)
+
+
+def _assignment(bundle: Bundle, graph: Graph, precision: str) -> dict[str, str]:
+    """Node -> its own precision, of the nodes that do not have their model's."""
+    record = bundle.manifest.calibration.get("precisions", {}).get(precision, {})
+    kept = dict.fromkeys(record.get("kept_fp32", {}), "fp32")
+    if precision != "mixed":
+        return kept
+    mixed = Graph(load(bundle.read(bundle.manifest.precisions["mixed"].file)))
+    return {**dict.fromkeys(_in_float(graph, mixed), "fp16"), **kept}
 
 
 def _in_float(fp32: Graph, mixed: Graph) -> list[str]:

@@ -12,14 +12,19 @@ from onnx import ModelProto
 
 from safetrip_calibration import evaluator
 from safetrip_calibration.blocks import find_blocks
+from safetrip_calibration.budget_file import Budget
+from safetrip_calibration.calibrate import calibrate
 from safetrip_calibration.evaluator import Evaluator, evaluation_key
 from safetrip_calibration.frames import LabelledFrame, SelectedFrames
 from safetrip_calibration.graph import Graph, load
 from safetrip_calibration.mixed import MixedOptions, calibrate_mixed
+from safetrip_calibration.predict import predict_budget
+from safetrip_calibration.roofline import predict
 from safetrip_calibration.thresholds import Limits, Thresholds
 from safetrip_sdk.backends import probe
 from safetrip_sdk.bundle import Bundle
-from tests.calibration.nets import Scenes
+from tests.calibration.nets import Scenes, make_manifest, make_model
+from tests.calibration.test_fp16 import scaled
 from tests.calibration.test_roofline import DEVICE
 
 OPTIONS = MixedOptions(
@@ -132,6 +137,30 @@ def test_a_latency_that_cannot_be_kept_is_said_with_the_next_step(bundle: Path) 
     assert not result.feasible
     assert "above 1e-06 ms" in result.message
     assert "quantisation-aware training" in result.message
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(label_agreement=0.97)])
+def test_the_search_and_the_budget_predict_the_same_of_a_net_with_nodes_in_fp32(
+    tmp_path: Path, limits: Limits
+) -> None:
+    path = tmp_path / "toy.bundle"
+    with Bundle.create(path, make_manifest()) as draft:
+        draft.write("model.fp32.onnx", scaled(make_model(), "expand.weight", 1e5).SerializeToString())
+    calibrate(path, Scenes(3), ("fp16", "int8"), count=3)
+    options = replace(OPTIONS, thresholds=Thresholds({"mixed": limits}))
+    result = calibrate_mixed(path, Scenes(3), Scenes(3), options)
+    bundle = Bundle.open(path)
+    budget = Budget("b", "d", OPTIONS.frame_size, {})
+    found = predict_budget(bundle, budget, DEVICE).predictions
+    assert result.chosen is not None
+    assert found["mixed"].total_ms == pytest.approx(result.chosen.latency_ms)
+    model = Graph(load(bundle.read("model.fp32.onnx"))).model
+    for name in ("fp16", "int8"):
+        kept = bundle.manifest.calibration["precisions"][name]["kept_fp32"]
+        assert "node_expand" in kept
+        given = dict.fromkeys(kept, "fp32")
+        assert found[name] == predict(model, OPTIONS.frame_size, DEVICE, name, given)
+        assert found[name].total_ms > predict(model, OPTIONS.frame_size, DEVICE, name).total_ms
 
 
 def test_accuracy_that_cannot_be_kept_leaves_the_bundle_alone(bundle: Path) -> None:
