@@ -73,6 +73,13 @@ class Cuda:
     Args:
         device: index of the GPU.
 
+    Attributes:
+        name: as CUDA says it; every Jetson Orin is "Orin".
+        model: name, multiprocessors and memory, which tell those apart: "Orin 8 SM 8 GB".
+        compute_capability: (major, minor).
+        driver: the driver's CUDA version.
+        integrated: the GPU works in the CPU's memory.
+
     Raises:
         BackendUnavailableError: no cuda-python, no driver, or no such GPU.
     """
@@ -89,8 +96,11 @@ class Cuda:
         major = self._attribute(attribute.cudaDevAttrComputeCapabilityMajor)
         minor = self._attribute(attribute.cudaDevAttrComputeCapabilityMinor)
         self.compute_capability = (major, minor)
-        name = self.call("cudaGetDeviceProperties", device).name
+        properties = self.call("cudaGetDeviceProperties", device)
+        name = properties.name
         self.name = name.decode() if isinstance(name, bytes) else str(name)
+        multiprocessors = self._attribute(attribute.cudaDevAttrMultiProcessorCount)
+        self.model = f"{self.name} {multiprocessors} SM {_sold_as_gb(properties.totalGlobalMem)} GB"
         self.driver = str(self.call("cudaDriverGetVersion"))
         self.integrated = bool(
             self._attribute(attribute.cudaDevAttrIntegrated)
@@ -301,6 +311,11 @@ class Cuda:
     def launch(self, graph: Handle, stream: Handle) -> None:
         """Launch an executable graph."""
         self.call("cudaGraphLaunch", graph.value, stream.value)
+
+
+def _sold_as_gb(nbytes: int) -> int:
+    """Memory in GiB, the next multiple of 4: what a system sets aside differs between its releases."""
+    return 4 * -(-nbytes >> 32)
 
 
 def _require_aligned(buffer: Handle) -> None:

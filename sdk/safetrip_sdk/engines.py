@@ -1,9 +1,9 @@
 """The engines in a bundle: what each was built for, which one fits here, and building what is missing.
 
 `engines/<key>.plan` is the engine, `engines/<key>.json` says what it was built for and from, and
-`engines/<key>.runtime-cache` holds what RTX's JIT compiled. The key names backend, version, GPU, compute
-capability, frame size and precision; an engine that RTX built without a GPU, for all that it supports,
-says `any` for the GPU and its compute capability.
+`engines/<key>.runtime-cache` holds what RTX's JIT compiled. The key names backend, version, GPU (with its
+multiprocessors and memory), compute capability, frame size and precision; an engine that RTX built without a
+GPU, for all that it supports, says `any` for the GPU and its compute capability.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class FoundEngine:
 def key_for(library: Library, cuda: Cuda | None, frame_size: tuple[int, int], precision: str) -> EngineKey:
     """The key of an engine for this library and device; without one: for all that the library supports."""
     capability = ".".join(map(str, cuda.compute_capability)) if cuda else ANY
-    gpu = cuda.name if cuda else ANY
+    gpu = cuda.model if cuda else ANY
     return EngineKey(library.name, library.version, gpu, capability, *frame_size, precision)
 
 

@@ -102,13 +102,21 @@ class FakeCuda(types.ModuleType):
     cudaDeviceAttr = types.SimpleNamespace(
         cudaDevAttrComputeCapabilityMajor="major",
         cudaDevAttrComputeCapabilityMinor="minor",
+        cudaDevAttrMultiProcessorCount="multiprocessors",
         cudaDevAttrIntegrated="integrated",
         cudaDevAttrCanMapHostMemory="map",
     )
 
     def __init__(self, integrated: bool = False) -> None:
         super().__init__("runtime")
-        self.attributes = {"major": 8, "minor": 7, "integrated": int(integrated), "map": 1}
+        self.attributes = {
+            "major": 8,
+            "minor": 7,
+            "multiprocessors": 8,
+            "integrated": int(integrated),
+            "map": 1,
+        }
+        self.properties = types.SimpleNamespace(name=b"Fake GPU", totalGlobalMem=15536 << 20)
         self.calls: list[str] = []
         self.live: dict[Any, str] = {}
         self.faults: list[str] = []
@@ -190,7 +198,7 @@ class FakeCuda(types.ModuleType):
         return self.attributes[attribute]
 
     def cudaGetDeviceProperties(self, device: int) -> Any:
-        return types.SimpleNamespace(name=b"Fake GPU")
+        return self.properties
 
     # --- memory ---
 

@@ -38,7 +38,7 @@ Frame = NDArray[np.uint8]
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with an engine for the fake GPU."""
     path = make_bundle(tmp_path_factory.mktemp("cuda") / "gpu.bundle", {"fp32": deploy_graph()})
-    key = EngineKey("tensorrt", "10.3.0", "Fake GPU", "8.7", *FRAME_SIZE, "fp32")
+    key = EngineKey("tensorrt", "10.3.0", "Fake GPU 8 SM 16 GB", "8.7", *FRAME_SIZE, "fp32")
     model = Bundle.open(path).manifest.files["model.fp32.onnx"].sha256
     info = {
         "key": vars(key),

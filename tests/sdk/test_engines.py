@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from safetrip_sdk import Bundle, engines
+from safetrip_sdk import Bundle, Runtime, engines
 from safetrip_sdk.backends import probe
 from safetrip_sdk.backends.tensorrt import TensorRtProgram
 from safetrip_sdk.backends.tensorrt_library import Library
+from safetrip_sdk.engine_build import BuiltEngine
 from safetrip_sdk.engines import ANY, EngineKey
 from safetrip_sdk.errors import (
     BackendUnavailableError,
@@ -28,6 +29,7 @@ from safetrip_sdk.errors import (
 )
 from safetrip_sdk.manifest import check_file_name
 from tests.sdk.conftest import FRAME_SIZE, deploy_graph, make_bundle
+from tests.sdk.fake_gpu import FakeCuda, install
 
 rtx = pytest.importorskip("tensorrt_rtx")
 
@@ -130,6 +132,34 @@ def test_plan_for_one_gpu(built: Path, tmp_path: Path) -> None:
         assert part in text
     with pytest.raises(EngineMismatchError, match="driver"):
         engines.find(bundle, key, "12090")
+
+
+def test_orins_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA calls an AGX, an NX and a Nano "Orin", each 8.7: a plan and its timings are of one of them."""
+    cuda = FakeCuda(integrated=True)
+    install(monkeypatch, cuda)
+    given: list[bytes] = []
+
+    def build_engine(*_: object, timing_cache: bytes, **__: object) -> BuiltEngine:
+        given.append(timing_cache)
+        return BuiltEngine(b"fake plan", b"timings %d" % len(given))
+
+    monkeypatch.setattr("safetrip_sdk.engine_build.build_engine", build_engine)
+    path = make_bundle(tmp_path / "b.bundle", {"fp32": deploy_graph()})
+    for name, multiprocessors, mebibytes in (("Orin", 16, 28826), ("Orin", 8, 15536), ("Orin", 8, 7620)):
+        cuda.properties.name, cuda.properties.totalGlobalMem = name.encode(), mebibytes << 20
+        cuda.attributes["multiprocessors"] = multiprocessors
+        with pytest.raises(EngineError) as caught:
+            Runtime(path, backend="tensorrt", frame_size=FRAME_SIZE)
+        engines.build(path, "tensorrt", FRAME_SIZE)
+        Runtime(path, backend="tensorrt", frame_size=FRAME_SIZE).close()
+    assert "GPU: built for Orin 16 SM 32 GB, here Orin 8 SM 8 GB" in str(caught.value) or (
+        "GPU: built for Orin 8 SM 16 GB, here Orin 8 SM 8 GB" in str(caught.value)
+    )
+    assert given == [b"", b"", b""], "another device's timings are not taken"
+    assert len(engines.list_engines(Bundle.open(path))) == 3
+    engines.build(path, "tensorrt", FRAME_SIZE)
+    assert given[-1] == b"timings 3"
 
 
 def test_built_for_one_compute_capability(tmp_path: Path) -> None:
