@@ -211,7 +211,8 @@ def _compared(budget: Budget, info: PrecisionInfo) -> dict[str, Mapping[str, Any
     if rows and not enough:
         fewest = min([_missing(budget, row) for row in rows.values()], key=len)
         raise CalibrationError(
-            f"{info.file}: the frames compared on could not give {', '.join(fewest)}; compare on labelled frames"
+            f"{info.file}: the frames compared on could not give {', '.join(fewest)}; "
+            "compare on labelled frames"
         )
     return enough
 

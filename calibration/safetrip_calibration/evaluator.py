@@ -24,13 +24,14 @@ __all__ = ["Evaluator", "evaluation_key"]
 
 def evaluation_key(frames: SelectedFrames, manifest: Manifest, min_class_share: float) -> str:
     """SHA-256 of what an `Evaluator`'s figures depend on beside the models: frames and truth, the manifest's
-    classes, input and maximum depth, the share, and the backend that is here.
+    classes, input and maximum depth, the share, and the backend that is here with its version.
     """
     digest = FramesDigest(truth=True)
     for item in frames:
         digest.update(item)
     net = (manifest.class_names, manifest.input, manifest.max_depth)
-    state = (digest.hexdigest(), net, min_class_share, _backend())
+    backend = _backend()
+    state = (digest.hexdigest(), net, min_class_share, backend, probe(backend).version)
     return hashlib.sha256(repr(state).encode()).hexdigest()
 
 

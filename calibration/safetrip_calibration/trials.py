@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from safetrip_calibration.calibrate import Ranges
 from safetrip_calibration.evaluator import Evaluator
 from safetrip_calibration.scales import Method
-from safetrip_sdk import atomic
+from safetrip_sdk import __version__, atomic
 
 __all__ = ["Trials", "cache_folder", "trial_key"]
 
@@ -23,11 +24,18 @@ def cache_folder(bundle_path: Path) -> Path:
 
 
 def trial_key(measured: Ranges, method: Method, evaluation: str) -> str:
-    """What trials depend on: the FP32 graph, the frames calibrated on, the method, and how they are judged
-    (`evaluation_key`).
+    """What trials depend on: the FP32 graph, the frames calibrated on, the method, how they are judged
+    (`evaluation_key`), and the versions of what makes INT8 graphs (us) and found the ranges (onnxruntime).
     """
     model = measured.graph.model.SerializeToString(deterministic=True)
-    parts = (hashlib.sha256(model).hexdigest(), measured.sha256, str(method), evaluation)
+    parts = (
+        hashlib.sha256(model).hexdigest(),
+        measured.sha256,
+        str(method),
+        evaluation,
+        __version__,
+        version("onnxruntime"),
+    )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

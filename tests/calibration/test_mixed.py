@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from safetrip_calibration import evaluator
+from safetrip_calibration import evaluator, trials
 from safetrip_calibration.blocks import find_blocks
 from safetrip_calibration.budget_file import Budget
-from safetrip_calibration.calibrate import calibrate
+from safetrip_calibration.calibrate import calibrate, measure_ranges
 from safetrip_calibration.evaluator import Evaluator, evaluation_key
 from safetrip_calibration.frames import LabelledFrame, SelectedFrames
 from safetrip_calibration.graph import Graph, load
 from safetrip_calibration.mixed import MixedOptions, calibrate_mixed
 from safetrip_calibration.predict import predict_budget
 from safetrip_calibration.roofline import predict
+from safetrip_calibration.scales import parse_method
 from safetrip_calibration.thresholds import Limits, Thresholds
+from safetrip_calibration.trials import trial_key
 from safetrip_sdk.backends import probe
 from safetrip_sdk.bundle import Bundle
 from tests.calibration.nets import Scenes, make_manifest, make_model
@@ -129,6 +131,25 @@ def test_what_an_evaluation_depends_on(bundle: Path, monkeypatch: pytest.MonkeyP
     }
     monkeypatch.setattr(evaluator, "probe", lambda name: replace(probe(name), available=False))
     assert len({key, *others, evaluation_key(frames, manifest, 0.0)}) == 5
+
+
+def test_trials_of_another_version_are_not_gone_on_with(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = measure_ranges(Bundle.open(bundle), Scenes(1), 1, 0)
+    manifest, frames = Bundle.open(bundle).manifest, SelectedFrames(Scenes(1), [0])
+
+    def key() -> str:
+        return trial_key(measured, parse_method("mse"), evaluation_key(frames, manifest, 0.0))
+
+    keys = [key()]
+    assert key() == keys[0]
+    monkeypatch.setattr(trials, "__version__", "0.0.0")
+    keys.append(key())
+    monkeypatch.setattr(trials, "version", lambda name: "0.0.0")
+    keys.append(key())
+    monkeypatch.setattr(evaluator, "probe", lambda name: replace(probe(name), version="0.0.0"))
+    assert len({*keys, key()}) == 4
 
 
 def test_a_latency_that_cannot_be_kept_is_said_with_the_next_step(bundle: Path) -> None:
