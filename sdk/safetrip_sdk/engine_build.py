@@ -87,11 +87,7 @@ def _build(
     _set_capabilities(trt, config, library.name, compute_capabilities)
     if hasattr(trt, "IProgressMonitor"):
         config.progress_monitor = _monitor(library, task)
-    cache = None
-    if library.flavor.timing_cache:
-        # None: those timings are not this library's; one without any always can be made.
-        cache = config.create_timing_cache(timing_cache) or config.create_timing_cache(b"")
-        config.set_timing_cache(cache, False)
+    cache = _timing_cache(config, timing_cache) if library.flavor.timing_cache else None
     try:
         plan = builder.build_serialized_network(network, config)
     except RuntimeError as error:
@@ -123,6 +119,17 @@ def _fix_frame(builder: Any, network: Any, config: Any, frame_size: tuple[int, i
     profile.set_shape(frame.name, shape, shape, shape)
     if config.add_optimization_profile(profile) < 0:
         raise EngineBuildError(f"the builder refuses a profile for frames of {frame_size}")
+
+
+def _timing_cache(config: Any, kept: bytes) -> Any:
+    """The timings that the builder uses and adds to: those kept, where it takes them, else none yet."""
+    cache = config.create_timing_cache(kept)  # None: not this library's
+    if cache is not None and config.set_timing_cache(cache, False):
+        return cache
+    # Of another driver, say: the builder would time into a cache of its own, and the old one be kept for ever.
+    cache = config.create_timing_cache(b"")
+    config.set_timing_cache(cache, False)
+    return cache
 
 
 def _set_capabilities(trt: Any, config: Any, backend: str, names: Sequence[str]) -> None:

@@ -149,13 +149,11 @@ def test_orins_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.Mo
     for name, multiprocessors, mebibytes in (("Orin", 16, 28826), ("Orin", 8, 15536), ("Orin", 8, 7620)):
         cuda.properties.name, cuda.properties.totalGlobalMem = name.encode(), mebibytes << 20
         cuda.attributes["multiprocessors"] = multiprocessors
-        with pytest.raises(EngineError) as caught:
+        with pytest.raises(EngineError) as refused:
             Runtime(path, backend="tensorrt", frame_size=FRAME_SIZE)
         engines.build(path, "tensorrt", FRAME_SIZE)
         Runtime(path, backend="tensorrt", frame_size=FRAME_SIZE).close()
-    assert "GPU: built for Orin 16 SM 32 GB, here Orin 8 SM 8 GB" in str(caught.value) or (
-        "GPU: built for Orin 8 SM 16 GB, here Orin 8 SM 8 GB" in str(caught.value)
-    )
+    assert "GPU: built for Orin 16 SM 32 GB, here Orin 8 SM 8 GB" in str(refused.value)
     assert given == [b"", b"", b""], "another device's timings are not taken"
     assert len(engines.list_engines(Bundle.open(path))) == 3
     engines.build(path, "tensorrt", FRAME_SIZE)
