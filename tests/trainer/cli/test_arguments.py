@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,22 @@ def test_a_size_in_the_other_order_is_pointed_out(caplog: pytest.LogCaptureFixtu
         "1920x1080 is read as HEIGHTxWIDTH: higher than wide; did you mean 1080x1920?",
         "1080x1920 is read as WIDTHxHEIGHT: higher than wide; did you mean 1920x1080?",
     ]
+
+
+def test_a_package_that_is_not_there_is_one_line_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "polygraphy", None)
+
+    def needs_it(_: argparse.Namespace) -> None:
+        import polygraphy  # noqa: F401
+
+    monkeypatch.setattr("safetrip_trainer.cli.compare.run", needs_it)
+    assert main(["compare", "x.bundle", "prepared"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("trainer compare: error: polygraphy is not installed: ")
+    assert "pip install '.[trainer]'" in said
+    assert said.count("\n") == 1
 
 
 def test_where_nothing_can_be_written_is_known_beforehand(tmp_path: Path) -> None:

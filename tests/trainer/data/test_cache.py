@@ -324,6 +324,18 @@ def server(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
+def test_training_starts_from_a_folder_that_is_written_as_a_url(tree: Path, tmp_path: Path) -> None:
+    place = f"file://{tmp_path}/cache"
+    options = PrepareOptions(workers=1, progress=False, cache_size=(16, 16), cache=place)
+    prepare(tree, tmp_path / "out", options)
+    shutil.rmtree(tmp_path / "out")
+    module = SafetripDataModule(place, size=(16, 24), batch_size=3, num_workers=0)
+    module.prepare_data()
+    module.setup("fit")
+    assert next(iter(module.train_dataloader()))["image"].shape == (3, 3, 16, 24)
+    assert open_index(place).samples
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_training_starts_from_a_url_alone(
     tree: Path, tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, workers: int

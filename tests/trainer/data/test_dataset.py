@@ -14,7 +14,9 @@ from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.data.dataset import SafetripDataset
 from safetrip_trainer.data.frames import PreparedFrames
 from safetrip_trainer.data.index import PreparedIndex
+from safetrip_trainer.data.prepare import PrepareOptions, prepare
 from safetrip_trainer.errors import DatasetError
+from tests.trainer.data.small_tree import HEIGHT, WIDTH, write_tree
 
 SIZE = (96, 160)
 
@@ -92,3 +94,19 @@ def test_module_names_a_source_that_is_not_there(prepared: PreparedIndex) -> Non
     data = SafetripDataModule(str(prepared.prepared), ratios={"kitti": 1.0}, num_workers=0)
     with pytest.raises(DatasetError, match="no train sample of kitti"):
         data.setup("fit")
+
+
+@pytest.mark.parametrize(("limit", "warns"), [(255, True), (160, False)])
+def test_a_limit_that_leaves_no_depth_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, limit: int, warns: bool
+) -> None:
+    tree = write_tree(tmp_path / "tree", folders=2)
+    for path in tree.rglob("*_confidence_save.png"):
+        cv2.imwrite(str(path), np.full((HEIGHT, WIDTH), 160, np.uint8))
+    prepare(tree, tmp_path / "out", PrepareOptions(workers=1, progress=False, cache_size=None))
+    module = SafetripDataModule(str(tmp_path / "out"), size=(32, 32), val_min_confidence=limit)
+    with caplog.at_level("WARNING"):
+        module.setup("fit")
+    said = [message for message in caplog.messages if "data.val_min_confidence 255" in message]
+    assert bool(said) == warns
+    assert not [message for message in caplog.messages if "data.min_confidence" in message]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from safetrip_trainer.classes import CLASS_NAMES, IGNORE, color_map
 from safetrip_trainer.data import polygon_frames, units
 from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.data.prepare import PrepareOptions, PrepareReport, prepare
+from safetrip_trainer.data.report import print_report
 from safetrip_trainer.errors import DatasetError
 from tests.trainer.data.small_tree import (
     HEIGHT,
@@ -145,6 +148,11 @@ def test_every_unusable_thing_is_named_and_the_rest_is_used(tmp_path: Path) -> N
     assert {"Surface/Surface_001/good", "Surface/Surface_001/nan"} <= used
     assert not {"Surface/Surface_001/cut", "Depth/Depth_001/d1_0", "Depth/Depth_002/d2_0"} & used
     assert report.dropped == {"label cat": 1}
+    console = Console(record=True, width=400, file=io.StringIO())
+    print_report(report, console)
+    said = console.export_text()
+    assert "dropped (outside the 24 classes): label cat 1" in said
+    assert "the classes are: sidewalk, braille_guide_blocks, " in said
     listed = json.loads((tmp_path / "out/problems.json").read_text())
     assert {item["path"] for item in listed["problems"]} == set(found)
 

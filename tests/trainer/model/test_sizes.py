@@ -25,9 +25,14 @@ def test_another_size_with_a_logarithmic_head_exports_and_calibrates(
     weights, bundle = tmp_path / "net.safetensors", tmp_path / "net.bundle"
     write_safetensors(weights, net.state_dict(), {"hyper_parameters": settings})
     data = str(prepared.prepared)
-    assert (
-        main(["export", str(weights), "--out", str(bundle), "--input-size", "64x96", "--frames", data]) == 0
-    )
+    size = ["--input-size", "64x96", "--frames", data]
+    figures = tmp_path / "export.json"
+    assert main(["export", str(weights), "--out", str(bundle), *size, "--json", str(figures)]) == 0
+    said = json.loads(figures.read_text())
+    assert said["bundle"] == str(bundle)
+    assert said["frames"] > 0
+    assert 0.999 <= said["label_agreement"] <= 1
+    assert 0 <= said["mean_depth_error"] <= said["depth_error"] <= 1e-3
     assert main(["calibrate", str(bundle), data, "--precision", "fp16,int8", "--count", "8"]) == 0
     assert set(Bundle.open(bundle).manifest.precisions) == {"fp32", "fp16", "int8"}
 

@@ -13,7 +13,7 @@ HELP = "build an engine from every precision in a bundle, for TensorRT or Tensor
 EPILOG = """\
 examples:
   trainer build sidewalk.bundle --target rtx                  needs no GPU
-  trainer build sidewalk.bundle --target rtx --compute-capabilities SM86,SM89      smaller engines
+  trainer build sidewalk.bundle --target rtx --compute-capabilities SM86,SM89      runs on these alone
   trainer build sidewalk.bundle --target tensorrt --frame 1080x1920                on the robot, or its like
 
 Frames are HEIGHTxWIDTH. An engine is tied to library, GPU and frame size; `safetrip build` makes one on the

@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     from safetrip_trainer.data.frames import PreparedFrames
 
     frames = PreparedFrames(args.prepared, args.split)
-    chosen = select_frames(frames, len(frames) if args.count is None else args.count, args.seed)
+    count = len(frames) if args.count is None else args.count
+    chosen = select_frames(frames, count, args.seed, "comparison")
     if args.bisect:
         return _bisect(args, chosen)
     thresholds = load_thresholds(args.thresholds)

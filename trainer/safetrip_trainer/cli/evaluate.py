@@ -75,5 +75,7 @@ def run(args: argparse.Namespace) -> None:
         **result,
     }
     print(accuracy_table(result))
+    if not result["depth"]["valid_pixels"] and any(sample.depth_file for sample in frames.samples):
+        print(f"no depth of this split is as certain as --min-confidence {args.min_confidence}: none counted")
     if args.json:
         write_json(args.json, result)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetrip_trainer.cli.arguments import output_folder, size
+from safetrip_trainer.cli.arguments import output_file, output_folder, size
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from safetrip_trainer.export.verify import ExportCheck
     from safetrip_trainer.quantize import QuantizedNet
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
@@ -53,10 +55,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--note", help="said of these weights in the manifest, e.g. what they are not fit for"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write how close it is to torch")
 
 
 def run(args: argparse.Namespace) -> None:
     """Exports and says how close the graph came to torch."""
+    from safetrip_trainer.data.files import write_json
     from safetrip_trainer.errors import ExportError
     from safetrip_trainer.export import export_bundle
     from safetrip_trainer.inference.predictor import training_size
@@ -68,21 +72,22 @@ def run(args: argparse.Namespace) -> None:
     net, record = load_student(args.checkpoint)
     training = {**record, **({"note": args.note} if args.note else {})}
     if isinstance(net, QuantizedNet):
-        _export_quantized(args, net, record, _plain(training))
-        return
-    frames = _check_frames(args.frames, record)
-    check = export_bundle(
-        net, args.input_size or training_size(record), args.out, frames, _plain(training), args.overwrite
-    )
-    print(
-        f"{args.out}: labels agree with torch on {check.label_agreement:.4%} of the pixels of {check.frames} "
-        f"frames, depth within {check.depth_error:.1e}"
-    )
+        check = _export_quantized(args, net, record, _plain(training))
+    else:
+        frames = _check_frames(args.frames, record)
+        net_size = args.input_size or training_size(record)
+        check = export_bundle(net, net_size, args.out, frames, _plain(training), args.overwrite)
+        print(
+            f"{args.out}: labels agree with torch on {check.label_agreement:.4%} of the pixels of "
+            f"{check.frames} frames, depth within {check.depth_error:.1e}"
+        )
+    if args.json:
+        write_json(args.json, {"bundle": str(args.out), **asdict(check)})
 
 
 def _export_quantized(
     args: argparse.Namespace, net: QuantizedNet, record: dict[str, Any], training: dict[str, Any]
-) -> None:
+) -> ExportCheck:
     from safetrip_trainer.cli.progress import bar
     from safetrip_trainer.data.frames import PreparedFrames
     from safetrip_trainer.errors import ExportError
@@ -108,6 +113,7 @@ def _export_quantized(
         f"{args.out}: FP32 as before quantisation-aware training, INT8 as after; INT8's labels agree with "
         f"torch on {check.label_agreement:.4%} of the pixels of {check.frames} frames"
     )
+    return check
 
 
 def _prepared_of(record: dict[str, Any]) -> Path | None:

@@ -9,7 +9,7 @@ from safetrip_trainer.cli.arguments import output_folder, size
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
-HELP = "Predict an image, a folder or a video: overlays, class ids (8-bit PNG) and depth (16-bit PNG, mm)."
+HELP = "Predict images: overlays, class ids (8-bit PNG), depth (16-bit PNG, mm); of a video an annotated one."
 EPILOG = """\
 examples:
   trainer infer runs/hydranet/checkpoints/best.ckpt photo.jpg --out runs/infer

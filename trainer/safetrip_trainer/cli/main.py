@@ -33,7 +33,7 @@ _VERBS: dict[str, str] = {
     "replay": "compute a step again whose loss was no number",
     "pseudo-label": "let the teacher label the samples that have depth only",
     "evaluate": "accuracy of a checkpoint or a bundle",
-    "infer": "labels and depth of an image, a folder or a video",
+    "infer": "labels and depth of images, or an annotated video",
     "export": "checkpoint to bundle: the deploy graph, checked against torch",
     "calibrate": "add FP16, INT8 or mixed precision to a bundle",
     "build": "build the bundle's engines for TensorRT or TensorRT-RTX",
@@ -140,6 +140,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run_verb(verb, words[1:])
     except SafetripError as error:
         print(f"trainer {verb}: error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("safetrip"):
+            raise
+        advice = "the workstation needs the extra 'trainer': pip install '.[trainer]' in the checkout"
+        print(f"trainer {verb}: error: {error.name} is not installed: {advice}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.filename is None:

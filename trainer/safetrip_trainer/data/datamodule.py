@@ -15,7 +15,7 @@ from safetrip_trainer.classes import CLASS_NAMES
 from safetrip_trainer.data.augment import TrainingTransform, evaluation_transform
 from safetrip_trainer.data.cache import CacheSource
 from safetrip_trainer.data.cache.locate import find_cache, open_index
-from safetrip_trainer.data.cache.store import is_url
+from safetrip_trainer.data.cache.store import is_url, plain
 from safetrip_trainer.data.dataset import SafetripDataset
 from safetrip_trainer.data.index import HEADER_FILE, PreparedIndex, Sample
 from safetrip_trainer.data.loader import SampleLoader
@@ -31,6 +31,7 @@ __all__ = ["SafetripDataModule"]
 logger = logging.getLogger(__name__)
 
 _RARE_SHARE = 0.01
+_ASKED = 3
 
 
 class SafetripDataModule(L.LightningDataModule):
@@ -86,7 +87,7 @@ class SafetripDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.root = root
+        self.root = plain(root)
         self.prepared = Path(prepared) if prepared else None
         self.size = (size[0], size[1])
         self.batch_size = batch_size
@@ -146,8 +147,29 @@ class SafetripDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
-            self._samples("train")
-        self._samples("val")
+            self._warn_of_confidence(self._samples("train"), "min_confidence", self.min_confidence)
+        self._warn_of_confidence(self._samples("val"), "val_min_confidence", self.val_min_confidence)
+
+    def _warn_of_confidence(self, samples: list[Sample], option: str, least: int) -> None:
+        """Says where a limit leaves no depth, as nothing else would; the first few samples are asked."""
+        asked = [sample for sample in samples if sample.confidence is not None][:_ASKED]
+        if not asked or not self.index.has_tree or self._place()[0]:
+            return
+        if not any(self._has_depth(sample, least) for sample in asked):
+            logger.warning(
+                "%s: no depth of %s is as certain as data.%s %d: none counts; a lower one takes more",
+                self.prepared_folder,
+                ", ".join(sample.id for sample in asked),
+                option,
+                least,
+            )
+
+    def _has_depth(self, sample: Sample, least: int) -> bool:
+        try:
+            depth = self.index.load_depth(sample, least)
+        except DatasetError:
+            return True  # training names it, and goes on
+        return depth is not None and bool(np.isfinite(depth).any())
 
     def _samples(self, split: str) -> list[Sample]:
         samples = [sample for sample in self.index.split(split) if self.ratios.get(sample.source)]

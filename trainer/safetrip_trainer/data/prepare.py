@@ -21,7 +21,7 @@ from safetrip_trainer.classes import CLASS_NAMES, COLORS, IGNORE, class_kind, co
 from safetrip_trainer.data.cache import CacheManifest, CacheSpec, Shard
 from safetrip_trainer.data.cache.locate import CACHE_FOLDER, named_cache
 from safetrip_trainer.data.cache.publish import publish, remove_stale_shards
-from safetrip_trainer.data.cache.store import is_url
+from safetrip_trainer.data.cache.store import is_url, plain
 from safetrip_trainer.data.files import write_atomic, write_json
 from safetrip_trainer.data.index import HEADER_FILE, SCHEMA_VERSION, UNITS_FOLDER, PreparedIndex, Sample
 from safetrip_trainer.data.parallel import map_processes
@@ -61,7 +61,7 @@ class PrepareOptions:
         """Of the cache to write for `prepared`."""
         if self.cache_size is None:
             return None
-        place = (self.cache or str(prepared / CACHE_FOLDER)).removeprefix("file://")
+        place = plain(self.cache or prepared / CACHE_FOLDER)
         remote = is_url(place)
         raw = self.cache_codec == "raw" or (self.cache_codec == "auto" and not remote)
         return CacheSpec(place if remote else str(Path(place).absolute()), self.cache_size, raw)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -63,11 +64,21 @@ def print_report(report: PrepareReport, console: Console | None = None) -> None:
     for note in report.notes:
         console.print(f"note: {escape(note)}")
     if report.dropped:
-        kinds = ", ".join(f"{kind} {count}{_meant(kind)}" for kind, count in sorted(report.dropped.items()))
-        console.print(f"dropped (outside the {len(CLASS_NAMES)} classes): {escape(kinds)}")
+        _print_dropped(report.dropped, console)
     _print_problems(report, console)
     reused = f", {report.reused} of them unchanged since the last run" if report.reused else ""
     console.print(f"{len(report.index.samples)} samples{reused} -> {escape(str(report.index.prepared))}")
+
+
+def _print_dropped(dropped: Mapping[str, int], console: Console) -> None:
+    """Labels and shapes apart, for their remedies are others."""
+    for start, why in (("label", f"outside the {len(CLASS_NAMES)} classes"), ("shape", "no polygon")):
+        kinds = [(kind, count) for kind, count in sorted(dropped.items()) if kind.startswith(f"{start} ")]
+        if kinds:
+            named = ", ".join(f"{kind} {count}{_meant(kind)}" for kind, count in kinds)
+            console.print(f"dropped ({why}): {escape(named)}")
+    if any(kind.startswith("label ") for kind in dropped):
+        console.print(f"the classes are: {', '.join(CLASS_NAMES)}")
 
 
 def _meant(kind: str) -> str:

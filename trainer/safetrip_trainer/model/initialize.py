@@ -23,9 +23,9 @@ def initialize_net(net: HydraNet, init_weights: str = "auto") -> str:
     Args:
         net: with random weights.
         init_weights: `"auto"` (torchvision's ImageNet weights for the encoder where the network is there,
-            random otherwise), `"random"`, or a safetensors or torch file: torchvision's mobilenet_v2 (whole or
-            `features`), or a trained net's (ours, or what `trainer fix-checkpoint` knows the names of), of
-            which everything that fits is taken.
+            random otherwise), `"random"`, or a safetensors or torch file: torchvision's mobilenet_v2 (whole
+            or `features`), or a trained net's (ours, or what `trainer fix-checkpoint` knows the names of),
+            of which everything that fits is taken.
 
     Returns:
         One line that tells where the weights came from, for the run's record.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safetrip_trainer.data.cache.manifest import CacheManifest
-from safetrip_trainer.data.cache.store import Store, is_url
+from safetrip_trainer.data.cache.store import Store, is_url, plain
 from safetrip_trainer.data.files import read_json
 from safetrip_trainer.data.index import HEADER_FILE, PreparedIndex, read_header
 from safetrip_trainer.errors import DatasetError
@@ -25,7 +25,7 @@ def open_index(place: str | os.PathLike[str]) -> PreparedIndex:
     A URL's header and index are copied to the local mirror. Raises DatasetError as `PreparedIndex.load` does.
     """
     if not is_url(place):
-        return PreparedIndex.load(place, need_tree=False)
+        return PreparedIndex.load(plain(place), need_tree=False)
     store = Store(place)
     store.refresh(HEADER_FILE)
     store.read(str(read_header(store.folder)["index"]))

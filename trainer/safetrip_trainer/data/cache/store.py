@@ -14,14 +14,20 @@ from safetrip_sdk import atomic
 from safetrip_trainer.data.files import is_inside, write_atomic
 from safetrip_trainer.errors import DatasetError
 
-__all__ = ["Store", "is_url"]
+__all__ = ["Store", "is_url", "plain"]
 
 _MIRRORS = "SAFETRIP_CACHE"
+_FILE = "file://"
 
 
 def is_url(place: str | os.PathLike[str]) -> bool:
     """`s3://bucket/folder` and its like; a plain path or `file://` is none."""
-    return "://" in str(place) and not str(place).startswith("file://")
+    return "://" in str(place) and not str(place).startswith(_FILE)
+
+
+def plain(place: str | os.PathLike[str]) -> str:
+    """A folder's path where it is given as `file://`; any other place as it is."""
+    return str(place).removeprefix(_FILE)
 
 
 class Store:
@@ -38,7 +44,7 @@ class Store:
     """
 
     def __init__(self, place: str | os.PathLike[str], mirror: Path | None = None) -> None:
-        self.place = str(place).removeprefix("file://").rstrip("/")
+        self.place = plain(place).rstrip("/")
         self.remote = is_url(place)
         self.folder = mirror or (_default_mirror(self.place) if self.remote else Path(self.place))
 
