@@ -21,7 +21,7 @@ examples:
 Training reads the cache: images decoded at 1/2, 1/4 or 1/8 where that still covers --cache-size, no side
 longer than 5/4 of it, with their masks and depth, in WebDataset shards. 1920x1080 becomes 640x540 by default,
 1280x1080 with 1024x1024 (sharper in the strongest zoom, slower to read). 40,000 images of 640x540 take 21 GB;
-with --cache-codec jpeg 4 to 8 GB, and a third more time to read. docs/data.md tells more.
+with --cache-codec jpeg 4 to 8 GB, and half as much time again to read, or more. docs/data.md tells more.
 
 A second call does only what has changed. What cannot be used is listed in PREPARED/problems.json.
 """
