@@ -34,6 +34,7 @@ from safetrip_calibration.models_read import ModelsRead
 from safetrip_calibration.ranges import Progress
 from safetrip_calibration.runners import onnx_session
 from safetrip_sdk.bundle import Bundle
+from safetrip_sdk.manifest import Manifest
 
 __all__ = [
     "ConfidenceResult",
@@ -212,13 +213,13 @@ def calibrate_confidence(
         Precision -> result; in the manifest under `calibration.confidence`, too.
 
     Raises:
-        FramesError: fewer than two frames have labels.
+        FramesError: fewer than two of the frames have a labelled pixel.
         GraphError: a precision's graph gives no confidence.
         CalibrationError: logits are not finite.
         BundleChangedError: a model was replaced meanwhile.
     """
     bundle = Bundle.open(bundle_path)
-    chosen = _labelled(frames, count, seed)
+    chosen = _labelled(frames, count, seed, bundle.manifest)
     results: dict[str, ConfidenceResult] = {}
     models: dict[str, ModelProto] = {}
     for precision, info in bundle.manifest.precisions.items():
@@ -235,13 +236,25 @@ def calibrate_confidence(
     return results
 
 
-def _labelled(frames: FrameSet, count: int, seed: int) -> SelectedFrames:
-    """Frames with class labels, whatever their source."""
+def _labelled(frames: FrameSet, count: int, seed: int, manifest: Manifest) -> SelectedFrames:
+    """Frames with a class label at one pixel of the net's size at least, whatever their source."""
     having = [index for index, labelled in enumerate(frames.labelled) if labelled]
-    chosen = select_frames(SelectedFrames(frames, having), count, seed) if having else None
-    if chosen is None or len(chosen) < 2:
-        raise FramesError("confidence needs at least two frames with class labels; take another split")
-    return chosen
+    if having:
+        chosen = select_frames(SelectedFrames(frames, having), count, seed)
+        # A mask may be there and hold nothing but 255.
+        named = [index for index, item in enumerate(chosen) if _has_labels(item, manifest)]
+        if len(named) >= 2:
+            return SelectedFrames(chosen, named)
+    raise FramesError(
+        "confidence needs at least two frames with class labels; take another split, or more frames"
+    )
+
+
+def _has_labels(item: LabelledFrame, manifest: Manifest) -> bool:
+    if item.labels is None:
+        return False
+    truth = to_size(item.labels, (manifest.input.height, manifest.input.width))
+    return bool((truth < len(manifest.classes)).any())
 
 
 def _calibrate_model(

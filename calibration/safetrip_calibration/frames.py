@@ -133,11 +133,14 @@ def require_frames(frames: FrameSet, purpose: str) -> None:
     """FramesError unless there is at least one frame."""
     if len(frames) == 0:
         raise FramesError(
-            f"there are no frames for {purpose}: name a prepared set that holds some (never random data)"
+            f"there are no frames for {purpose}: name a prepared set, or a split of it, that holds some "
+            "(never random data)"
         )
 
 
-def select_frames(frames: FrameSet, count: int = 500, seed: int = 0) -> SelectedFrames:
+def select_frames(
+    frames: FrameSet, count: int = 500, seed: int = 0, purpose: str = "calibration"
+) -> SelectedFrames:
     """Choose `count` frames spread over sources, classes and brightness; the same ones for the same seed.
 
     Greedy: each step takes the frame that adds most to strata shown seldom so far. A set larger than
@@ -147,11 +150,12 @@ def select_frames(frames: FrameSet, count: int = 500, seed: int = 0) -> Selected
         frames: the set; when it holds no more than `count`, all are taken.
         count: how many, at least 1.
         seed: of the order in which frames are considered.
+        purpose: what they are for, for the message where there are none.
 
     Raises:
         FramesError: the set is empty or `count` is below 1.
     """
-    require_frames(frames, "calibration")
+    require_frames(frames, purpose)
     if count < 1:
         raise FramesError(f"count is {count}: want at least 1 frame")
     if len(frames) <= count:

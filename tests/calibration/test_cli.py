@@ -62,6 +62,17 @@ def test_compare_exits_by_its_thresholds(made: Path, prepared: Path, tmp_path: P
     assert Bundle.open(made).manifest.precisions["int8"].accepted is False
 
 
+def test_a_split_without_frames_is_named_for_what_it_was_wanted(
+    made: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["prepare", str(prepared.with_name("scenes")), "--out", str(tmp_path / "all"), "--workers", "1"]
+    assert main([*words, "--val-fraction", "0"]) == 0
+    capsys.readouterr()
+    assert main(["compare", str(made), str(tmp_path / "all")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "no frames for comparison: name a prepared set, or a split of it," in line
+
+
 def test_bisect_lists_tensors(made: Path, prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(made), str(prepared), "--bisect", "int8", "--tolerance", "1e-4"]) == 0
     assert "first beyond 0.0001: tensor" in capsys.readouterr().out

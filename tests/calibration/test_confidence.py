@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from safetrip_calibration.confidence import (
     temperature_of,
 )
 from safetrip_calibration.errors import CalibrationError, FramesError
+from safetrip_calibration.frames import LabelledFrame
 from safetrip_calibration.graph import load
 from safetrip_calibration.runners import onnx_session
 from safetrip_sdk import Runtime
@@ -109,6 +112,29 @@ def test_frames_without_labels_take_no_part_whatever_their_source(bundle: Path) 
     mixed.sources = ["surface", "kitti", "polygon", "depth", "surface", "kitti", "robot", "polygon", "kitti"]
     (found,) = calibrate_confidence(bundle, mixed).values()
     assert (found.fitted_on, found.measured_on) == (2, 2)
+
+
+class Voids(Scenes):
+    """Scenes whose masks hold nothing but 255, except in the frames `having`."""
+
+    def __init__(self, count: int, having: Sequence[int]) -> None:
+        super().__init__(count)
+        self.having = having
+
+    def __getitem__(self, index: int) -> LabelledFrame:
+        item = super().__getitem__(index)
+        if item.labels is None or index in self.having:
+            return item
+        return replace(item, labels=np.full_like(item.labels, 255))
+
+
+def test_masks_that_label_nothing_take_no_part(bundle: Path) -> None:
+    # Of the frames that have masks, 0, 1, 3, 4, 6 and 7, every other one is measured on: 1, 4 and 7.
+    (found,) = calibrate_confidence(bundle, Voids(9, having=(0, 3, 6))).values()
+    assert (found.fitted_on, found.measured_on) == (2, 1)
+    assert 0 < found.ece_after < 1
+    with pytest.raises(FramesError, match="at least two frames with class labels"):
+        calibrate_confidence(bundle, Voids(9, having=(3,)))
 
 
 def test_it_needs_labels(bundle: Path, scenes: Scenes) -> None:

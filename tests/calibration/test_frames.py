@@ -93,8 +93,10 @@ def test_digest_of_truth_depends_on_labels_and_depth_too() -> None:
 
 
 def test_no_frames_and_no_count_are_refused() -> None:
-    with pytest.raises(FramesError, match="never random"):
+    with pytest.raises(FramesError, match=r"no frames for calibration.*never random"):
         select_frames(Scenes(0))
+    with pytest.raises(FramesError, match="no frames for comparison"):
+        select_frames(Scenes(0), purpose="comparison")
     with pytest.raises(FramesError, match="at least 1"):
         select_frames(Scenes(3), 0)
 

@@ -14,6 +14,7 @@ from safetrip_calibration import evaluator, trials
 from safetrip_calibration.blocks import find_blocks
 from safetrip_calibration.budget_file import Budget
 from safetrip_calibration.calibrate import calibrate, measure_ranges
+from safetrip_calibration.errors import FramesError
 from safetrip_calibration.evaluator import Evaluator, evaluation_key
 from safetrip_calibration.frames import LabelledFrame, SelectedFrames
 from safetrip_calibration.graph import Graph, load
@@ -131,6 +132,13 @@ def test_what_an_evaluation_depends_on(bundle: Path, monkeypatch: pytest.MonkeyP
     }
     monkeypatch.setattr(evaluator, "probe", lambda name: replace(probe(name), available=False))
     assert len({key, *others, evaluation_key(frames, manifest, 0.0)}) == 5
+
+
+def test_frames_to_judge_by_are_asked_for_before_anything_runs(bundle: Path) -> None:
+    steps: list[object] = []
+    with pytest.raises(FramesError, match="no frames for judging trials"):
+        calibrate_mixed(bundle, Scenes(3), Scenes(0), OPTIONS, lambda *step: steps.append(step))
+    assert steps == []
 
 
 def test_trials_of_another_version_are_not_gone_on_with(
