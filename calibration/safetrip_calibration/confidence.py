@@ -254,7 +254,7 @@ def _has_labels(item: LabelledFrame, manifest: Manifest) -> bool:
     if item.labels is None:
         return False
     truth = to_size(item.labels, (manifest.input.height, manifest.input.width))
-    return bool((truth < len(manifest.classes)).any())
+    return bool((truth.astype(np.intp) < len(manifest.classes)).any())
 
 
 def _calibrate_model(

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from polygraphy.json import save_json
+from polygraphy.json import to_json
 
 from safetrip_calibration.accuracy import to_size
 from safetrip_calibration.compare import Candidate, Comparison
@@ -32,12 +32,7 @@ _METRES = (1, 3, 10, 30)  # whose colours are explained
 def save_inputs(frames: FrameSet, indices: Sequence[int], path: Path, input_name: str = "frame") -> None:
     """Write frames as a polygraphy inputs file (JSON); a few frames, as all are held at once."""
     feeds = [{input_name: np.ascontiguousarray(frames[index].frame)[None]} for index in indices]
-    temporary = atomic.sibling(path, ".tmp")
-    try:
-        save_json(feeds, str(temporary), "inputs")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic.write_text(path, to_json(feeds))
 
 
 def save_worst_frames(

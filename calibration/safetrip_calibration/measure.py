@@ -69,11 +69,16 @@ def measure(job: Job, images: Sequence[NDArray[np.uint8]]) -> Measurement:
     """Run the job on `images`, (H, W, 3) uint8 of one size, in turn.
 
     Raises:
-        MeasureError: the process ended with an error, whose message is in this one.
+        MeasureError: the process ended with an error, whose message is in this one, or there is no room for
+            the images in the folder for temporary files.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "frames.npy"
-        np.save(file, np.stack(images))
+        try:
+            np.save(file, np.stack(images))
+        except OSError as error:
+            why = error.strerror or error
+            raise MeasureError(f"{file}: cannot be written: {why}; TMPDIR names another folder") from error
         words = [sys.executable, "-m", "safetrip_calibration.measure"]
         text = json.dumps({"job": asdict(job), "frames": str(file), "began": time.time()})
         done = subprocess.run(words, input=text, capture_output=True, text=True, check=False)

@@ -104,6 +104,7 @@ def calibrate_mixed(
 
     Raises:
         FramesError, CalibrationError, BundleChangedError, BundleError: as `calibrate`.
+        OSError: a trial or the report cannot be written; names the file. Trials before it are kept.
     """
     bundle = Bundle.open(bundle_path)
     thresholds = options.thresholds or load_thresholds()

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,3 +29,19 @@ def bundle(tmp_path: Path, model: ModelProto) -> Path:
     with Bundle.create(path, make_manifest()) as draft:
         draft.write("model.fp32.onnx", model.SerializeToString())
     return path
+
+
+@contextmanager
+def _no_room() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def no_room() -> Callable[[], AbstractContextManager[None]]:
+    """In this context a write beyond the 64th byte of a file fails, as on a disk that is full."""
+    return _no_room

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,6 +167,13 @@ def test_frames_of_another_size_and_a_missing_precision(bundle: Path, scenes: Sc
 def test_a_backend_that_cannot_run_is_one_clear_error(bundle: Path, scenes: Scenes) -> None:
     with pytest.raises(MeasureError, match="tensorrt"):
         run_budget(bundle, replace(LENIENT, backend="tensorrt"), images(scenes))
+
+
+def test_a_disk_without_room_for_the_frames_is_one_clear_error(
+    bundle: Path, scenes: Scenes, no_room: Callable[[], AbstractContextManager[None]]
+) -> None:
+    with no_room(), pytest.raises(MeasureError, match=r"frames\.npy: cannot be written: .*TMPDIR"):
+        run_budget(bundle, LENIENT, images(scenes))
 
 
 def rounds(latencies: Sequence[float]) -> list[Measurement]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import cv2
@@ -49,6 +51,19 @@ def test_worst_frames_are_drawn_side_by_side(quantised: Path, tmp_path: Path) ->
     for depth in (1, 30):
         colour = depth_colors(np.full((1, 1), depth, np.float32))[0, 0]
         assert (keys == colour).all(axis=2).any(), f"{depth} m is not explained"
+
+
+def test_inputs_without_room_leave_the_old_ones(
+    tmp_path: Path, no_room: Callable[[], AbstractContextManager[None]]
+) -> None:
+    path = tmp_path / "inputs.json"
+    save_inputs(Scenes(1), [0], path)
+    before = path.read_bytes()
+    with no_room(), pytest.raises(OSError, match="large") as caught:
+        save_inputs(Scenes(2), [1], path)
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_saved_inputs_replay_with_polygraphy_itself(quantised: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +104,26 @@ def test_an_interrupted_search_keeps_its_trials(bundle: Path, monkeypatch: pytes
     calibrate_mixed(bundle, frames, frames, OPTIONS)
     # The four that were done are not done again: 12 blocks, all INT8, all float and the search's own.
     assert len(calls) - 5 == len(json.loads(file.read_text())) - 4
+
+
+def test_a_disk_that_is_full_names_the_file_and_costs_no_trial(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, no_room: Callable[[], AbstractContextManager[None]]
+) -> None:
+    calls = []
+    write = trials.atomic.write_text
+
+    def third_fails(path: Path, text: str) -> None:
+        calls.append(path)
+        with no_room() if len(calls) == 3 else nullcontext():
+            write(path, text)
+
+    monkeypatch.setattr(trials.atomic, "write_text", third_fails)
+    with pytest.raises(OSError, match="large") as caught:
+        calibrate_mixed(bundle, Scenes(3), Scenes(2), OPTIONS)
+    assert caught.value.filename == str(calls[-1])
+    (file,) = (bundle.parent / "toy.bundle.cache").iterdir()
+    assert len(json.loads(file.read_text())) == 2
+    Bundle.open(bundle).verify()
 
 
 def test_trials_are_those_of_the_labels_and_limits_they_were_judged_by(bundle: Path) -> None:
