@@ -126,7 +126,7 @@ def _timing_cache(config: Any, kept: bytes) -> Any:
     cache = config.create_timing_cache(kept)  # None: not this library's
     if cache is not None and config.set_timing_cache(cache, False):
         return cache
-    # Of another driver, say: the builder would time into a cache of its own, and the old one be kept for ever.
+    # Of another driver, say: the builder would time into a cache of its own, and the old one would stay.
     cache = config.create_timing_cache(b"")
     config.set_timing_cache(cache, False)
     return cache

@@ -16,7 +16,7 @@ class Cache:
 
 
 class Config:
-    """What TensorRT documents: no cache of another library's, and none attached of another device or driver."""
+    """What TensorRT documents: no cache of another library's, and none of another driver attached."""
 
     attached: Cache | None = None
 
