@@ -331,3 +331,9 @@ def test_options_reach_the_optimizer_and_the_loss(prepared: PreparedIndex, tmp_p
     assert record["hyper_parameters"]["segmentation"]["loss"] == "ohem"
     assert len(_metrics(tmp_path / "run")["train/distillation_loss"]) == 1
     assert not [key for key in record["state_dict"] if "teacher" in key]
+
+
+def test_a_setting_that_is_missing_is_named_as_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", "configs/hydranet.yaml"])
+    assert "error: the following arguments are required: --data.root\n" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from safetrip_sdk.errors import SafetripError
 from safetrip_trainer.cli.lightning_arguments import add_run_arguments
-from safetrip_trainer.cli.lightning_help import EXAMPLES, ExamplesFormatter
+from safetrip_trainer.cli.lightning_help import EXAMPLES, ExamplesFormatter, RunParser
 from safetrip_trainer.cli.lightning_messages import quiet_lightning
 from safetrip_trainer.cli.progress import bar
 from safetrip_trainer.data.datamodule import SafetripDataModule
@@ -269,6 +269,7 @@ def run_lightning(arguments: list[str]) -> int:
             auto_configure_optimizers=False,
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
+            parser_class=RunParser,
             parser_kwargs={
                 "prog": "trainer",
                 "formatter_class": ExamplesFormatter,  # the verbs' parsers take it over

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
+from typing import NoReturn
 
 from jsonargparse import DefaultHelpFormatter
+from lightning.pytorch.cli import LightningArgumentParser
 
-__all__ = ["EXAMPLES", "ExamplesFormatter"]
+__all__ = ["EXAMPLES", "ExamplesFormatter", "RunParser"]
+
+_SETTING = re.compile(r"(?<![\w/.-])(?:fit|validate|test|predict)\.(?=[a-z])")
 
 EXAMPLES = {
     "fit": """\
@@ -37,6 +42,13 @@ examples:
   trainer predict --config runs/hydranet/config.yaml --ckpt_path runs/hydranet/checkpoints/best.ckpt
 `trainer infer` takes images, folders and videos that belong to no tree.""",
 }
+
+
+class RunParser(LightningArgumentParser):
+    """Errors name a setting as it is written on the command line: `--data.root`, not `fit.data.root`."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        super().error(_SETTING.sub("--", message), ex)
 
 
 class ExamplesFormatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
