@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gpu_report import Figures
 
-__all__ = ["EXIT_S", "run_apart"]
+__all__ = ["DEATH_S", "EXIT_S", "run_apart"]
 
 POLL_S = 0.2
 EXIT_S = 30.0

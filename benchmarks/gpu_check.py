@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 for folder in ("sdk", "trainer", "calibration", "benchmarks"):
     sys.path.insert(0, str(ROOT / folder))
 
-from gpu_apart import EXIT_S, run_apart  # noqa: E402
+from gpu_apart import DEATH_S, EXIT_S, run_apart  # noqa: E402
 from gpu_engines import EngineJob, check_engine  # noqa: E402
 from gpu_faults import FAULTS  # noqa: E402
 from gpu_kernel import FRAME_SIZE  # noqa: E402
@@ -55,6 +55,8 @@ KERNEL_LIMIT_S = 120.0
 ENGINE_LIMIT_S = 900.0
 LEAST_S = 3.0
 """A check with less time than this is not begun."""
+SPARE_S = DEATH_S + 3.0
+"""Of --limit, to begin, and to end a check that a driver holds."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -158,7 +160,7 @@ class GpuCheck:
         self.args = args
         self.reference = reference
         self.names = names
-        self.deadline = time.monotonic() + args.limit
+        self.deadline = time.monotonic() + args.limit - min(SPARE_S, args.limit / 10)
         self.report: Figures = {"device": describe_device(), "python": platform.python_version()}
         if fault:
             self.report["error"] = fault
