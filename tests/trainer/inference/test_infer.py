@@ -14,6 +14,7 @@ from safetrip_sdk.errors import SourceError
 from safetrip_sdk.prediction import Prediction, Timing
 from safetrip_trainer.classes import class_infos
 from safetrip_trainer.errors import TrainerError
+from safetrip_trainer.inference.files import write_planes
 from safetrip_trainer.inference.infer import infer
 from safetrip_trainer.inference.predictor import open_predictor
 
@@ -140,3 +141,10 @@ def test_options_that_would_change_nothing_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(TrainerError, match=why), open_predictor(tmp_path / source, **options):
             pass
+
+
+def test_depth_is_written_in_millimetres_whatever_it_is(tmp_path: Path) -> None:
+    depth = np.array([[1.25, 80.0, np.nan, np.inf, -np.inf]], np.float32)
+    write_planes(tmp_path, "a", np.zeros((1, 5), np.uint8), depth)
+    written = cv2.imread(str(tmp_path / "a_depth.png"), cv2.IMREAD_UNCHANGED)
+    assert written.tolist() == [[1250, 65535, 0, 65535, 0]]

@@ -13,16 +13,17 @@ __all__ = ["write_planes"]
 
 
 def write_planes(out: Path, name: str, labels: np.ndarray, depth: np.ndarray | None) -> None:
-    """`NAME_labels.png` (class ids) and `NAME_depth.png` (16 bits, millimetres, 65,535 where farther).
+    """`NAME_labels.png` (class ids) and `NAME_depth.png` (16 bits, millimetres).
 
     Args:
         out: folder, made where it is missing.
         name: may hold folders of its own.
         labels: (h, w) uint8.
-        depth: (h, w) float32 metres; None of a net that says none.
+        depth: (h, w) float32 metres, written as 65,535 where it is farther than that, 0 where it is no number;
+            None of a net that says none.
     """
     planes = {"labels": labels}
     if depth is not None:
-        planes["depth"] = np.clip(depth * 1000, 0, 65535).astype(np.uint16)
+        planes["depth"] = np.clip(np.nan_to_num(depth * 1000, nan=0.0), 0, 65535).astype(np.uint16)
     for kind, plane in planes.items():
         write_atomic(out / f"{name}_{kind}.png", encode_png(plane))
