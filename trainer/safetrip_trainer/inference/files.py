@@ -19,7 +19,7 @@ def write_planes(out: Path, name: str, labels: np.ndarray, depth: np.ndarray | N
         out: folder, made where it is missing.
         name: may hold folders of its own.
         labels: (h, w) uint8.
-        depth: (h, w) float32 metres, written as 65,535 where it is farther than that, 0 where it is no number;
+        depth: (h, w) float32 metres, 65,535 where it is farther than that tells, 0 where it is no number;
             None of a net that says none.
     """
     planes = {"labels": labels}
