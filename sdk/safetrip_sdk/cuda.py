@@ -1,4 +1,4 @@
-"""CUDA: the one module that imports it. Memory, streams, events and graphs that free themselves once.
+"""CUDA: the one module that imports it. Memory, streams, events and graphs on one device.
 
 Everything is asked of `cuda.bindings.runtime` (cuda-python 12.9 and 13), every return code is looked at, and
 no call uses the default stream.
@@ -6,20 +6,19 @@ no call uses the default stream.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from safetrip_sdk.errors import BackendUnavailableError, CudaError, DeviceLostError
+from safetrip_sdk.handles import Handle, PinnedBuffer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Cuda", "Handle", "PinnedBuffer"]
+__all__ = ["Cuda"]
 
 log = logging.getLogger(__name__)
 
@@ -27,44 +26,16 @@ ALIGNMENT = 256
 NOT_READY = 600
 INSUFFICIENT_DRIVER = 35
 # Errors after which every further call in this process fails: the context is corrupt (CUDA runtime API,
-# cudaError_t: "must be terminated and relaunched"). 720 (a cooperative launch that is too large) is none.
-STICKY = frozenset({214, 220, 226, 700, 702, 710, 714, 715, 716, 717, 718, 719, 721, 999})
+# cudaError_t: "must be terminated and relaunched"), or the context is destroyed (709). 720 (a cooperative
+# launch that is too large) is none.
+STICKY = frozenset({214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 999})
 # No device, device unavailable, not permitted, uninitialised, runtime shutting down.
 LOST = frozenset({4, 46, 100, 101, 201, 802})
 
-
-class Handle:
-    """A CUDA resource; `close` frees it once, however often it is called and whatever CUDA answers."""
-
-    __slots__ = ("_free", "value")
-
-    def __init__(self, value: Any, free: Callable[[Any], None]) -> None:
-        self.value = value
-        self._free: Callable[[Any], None] | None = free
-
-    def close(self) -> None:
-        """Free the resource; idempotent. An error is logged: there is nothing a caller could do."""
-        free, self._free = self._free, None
-        if free is None:
-            return
-        try:
-            free(self.value)
-        except CudaError as error:
-            log.debug("while freeing: %s", error)
-
-
-class PinnedBuffer(Handle):
-    """Page-locked host memory: `array` (uint8) for the CPU; `device_pointer` where it is mapped."""
-
-    __slots__ = ("array", "device_pointer")
-
-    def __init__(
-        self, pointer: int, nbytes: int, device_pointer: int | None, free: Callable[[Any], None]
-    ) -> None:
-        super().__init__(pointer, free)
-        self.device_pointer = device_pointer
-        memory: Any = (ctypes.c_uint8 * nbytes).from_address(pointer)
-        self.array: NDArray[np.uint8] = np.frombuffer(memory, dtype=np.uint8)
+_resets: Counter[int] = Counter()
+"""Of each device, by this process: one takes along what every `Cuda` on the device holds."""
+_opening = threading.Lock()
+"""Two that find a broken context must not each reset it: the second would take what the first has made."""
 
 
 class Cuda:
@@ -87,11 +58,12 @@ class Cuda:
     def __init__(self, device: int = 0) -> None:
         self._rt = _import()
         self.device = device
-        self._local = threading.local()
-        count = self._count()
-        if device >= count:
-            raise BackendUnavailableError(f"CUDA: no GPU {device}; there are {count}")
-        self._recover()
+        with _opening:
+            self._generation = _resets[device]
+            count = self._count()
+            if device >= count:
+                raise BackendUnavailableError(f"CUDA: no GPU {device}; there are {count}")
+            self._recover()
         attribute = self._rt.cudaDeviceAttr
         major = self._attribute(attribute.cudaDevAttrComputeCapabilityMajor)
         minor = self._attribute(attribute.cudaDevAttrComputeCapabilityMinor)
@@ -129,8 +101,10 @@ class Cuda:
             self.use()
             self.call("cudaFree", 0)
         except CudaError as error:
-            if not error.sticky:
-                raise  # a reset would take what others in this process have on the GPU along
+            # A reset takes along what others in this process have on the GPU. One that is gone, or held by
+            # another process, it does not bring back.
+            if not error.sticky or error.code in LOST:
+                raise
             self._reset(error)
             try:
                 self.use()
@@ -146,7 +120,8 @@ class Cuda:
 
     def _reset(self, error: CudaError) -> None:
         log.warning("resetting the GPU's context, which is broken: %s", error)
-        self._local = threading.local()
+        _resets[self.device] += 1
+        self._generation = _resets[self.device]
         # Both answer with the error of the broken context even where they do what they should; whether it
         # helped shows at the next call. A thread resets the device that is current in it.
         for name, arguments in (("cudaSetDevice", (self.device,)), ("cudaDeviceReset", ())):
@@ -158,27 +133,48 @@ class Cuda:
     def _attribute(self, attribute: Any) -> int:
         return int(self.call("cudaDeviceGetAttribute", attribute, self.device))
 
+    @property
+    def lost(self) -> bool:
+        """True when the device was reset since: what was made here is gone, its addresses may be others'."""
+        return self._generation != _resets[self.device]
+
+    def check(self) -> None:
+        """DeviceLostError when `lost`."""
+        if self.lost:
+            raise self._gone()
+
+    def _gone(self) -> DeviceLostError:
+        return DeviceLostError(
+            f"GPU {self.device} was reset by another runtime of this process, after an error that broke its "
+            "context; reopen() this runtime, too",
+            sticky=True,
+        )
+
     def use(self) -> None:
-        """Make the device current in the calling thread (once per thread)."""
-        if getattr(self._local, "device", None) != self.device:
-            self.call("cudaSetDevice", self.device)
-            self._local.device = self.device
+        """Make the device current in the calling thread: others may have made theirs so since."""
+        self.call("cudaSetDevice", self.device)
 
     def call(self, name: str, *args: Any) -> Any:
-        """Call the runtime's function `name`; its result without the code, or CudaError."""
+        """Call the runtime's function `name`; its result without the code, or CudaError.
+
+        Nothing is called any more once the device was `lost`.
+        """
+        self.check()
         code, *results = getattr(self._rt, name)(*args)
         if int(code) != 0:
             raise self._error(name, code)
         return results[0] if len(results) == 1 else tuple(results) if results else None
 
     def _error(self, name: str, code: Any) -> CudaError:
+        if self.lost:  # while CUDA was at it
+            return self._gone()
         number = int(code)
         # The first call fetches and clears an ordinary error; a sticky one is still there afterwards.
         self._rt.cudaGetLastError()
         again = self._rt.cudaGetLastError()[0]
         sticky = number in STICKY or int(again) != 0
         kind = DeviceLostError if number in LOST else CudaError
-        end = "; reopen() the runtime, which resets the device" if sticky else ""
+        end = "; reopen() the runtime, or, where that does not help, start the process anew" if sticky else ""
         return kind(
             f"{name} failed: {self._describe(code)}{end}",
             call=name,
@@ -265,6 +261,7 @@ class Cuda:
 
     def reached(self, event: Handle) -> bool:
         """True when the event's place in its stream has been passed."""
+        self.check()
         code = self._rt.cudaEventQuery(event.value)[0]
         if int(code) == NOT_READY:
             return False
@@ -274,6 +271,7 @@ class Cuda:
 
     def elapsed(self, first: Handle, second: Handle) -> float | None:
         """Milliseconds between two events (below 0: `second` is older); None while one is not reached."""
+        self.check()
         code, milliseconds = self._rt.cudaEventElapsedTime(first.value, second.value)
         if int(code) == NOT_READY:
             return None
@@ -303,6 +301,8 @@ class Cuda:
         return Handle(executable, lambda value: self.call("cudaGraphExecDestroy", value))
 
     def _abandon_capture(self, stream: Handle) -> None:
+        if self.lost:
+            return
         code, *graph = self._rt.cudaStreamEndCapture(stream.value)
         if int(code) == 0:
             Handle(graph[0], lambda value: self.call("cudaGraphDestroy", value)).close()

@@ -27,6 +27,7 @@ from safetrip_sdk.frame import size_of
 from safetrip_sdk.pool import SlotPool
 from safetrip_sdk.prediction import Prediction, Timing
 from safetrip_sdk.stats import StatsRecorder
+from safetrip_sdk.termination import leave_behind
 from safetrip_sdk.ticket import Ticket
 from safetrip_sdk.timeouts import is_never, seconds
 from safetrip_sdk.watchdog import Watchdog
@@ -308,7 +309,9 @@ class Pipeline:
         self.pool.wake()
         drained = self.pool.drain(timeout)
         if not drained:
-            # Freeing memory that a device may still write to is worse than keeping it.
+            # Freeing memory that a device may still write to is worse than keeping it, also when the process
+            # exits: destructors of native libraries would wait for the device.
+            leave_behind(self.backend, *self.pool.slots)
             log.error("%s: a frame still hangs; its slots and memory are left behind", self.backend.name)
             self.break_down(RuntimeClosedError("the runtime was closed while this frame was under way"))
         self._watchdog.close()

@@ -41,6 +41,7 @@ Code = enum.IntEnum(
         "cudaErrorDevicesUnavailable": 46,
         "cudaErrorNotReady": 600,
         "cudaErrorIllegalAddress": 700,
+        "cudaErrorContextIsDestroyed": 709,
         "cudaErrorLaunchFailure": 719,
     },
 )
@@ -88,7 +89,7 @@ class FakeCuda(types.ModuleType):
     Attributes:
         calls: names of all calls, in order.
         live: resource -> name of the call that frees it.
-        faults: what must never happen (a double free, the default stream).
+        faults: what must never happen (a double free, use of what is freed, the default stream).
         fail_at: index of the call that fails, with `code`.
         sticky: whether every later call fails, too.
         hang: "upload", "compute" or "download": that stage and what follows never ends, until `gate` is set.
@@ -156,6 +157,10 @@ class FakeCuda(types.ModuleType):
         freed = name in ACQUIRING.values() and args[0] != 0
         if freed and self.live.pop(args[0], None) != name:
             self.faults.append(f"{name} of {args[0]!r}, which is not alive")
+        if not freed and any(
+            isinstance(arg, (Stream, Event, _Graph)) and arg not in self.live for arg in args
+        ):
+            self.faults.append(f"{name} with {args!r}, of which something is not alive")
         failed = (None,) if name in GIVES_ONE else ()
         if self.broken and name != "cudaDeviceReset":
             return (Code(self.broken), *failed)

@@ -112,6 +112,7 @@ def test_steady_state_allocates_nothing_and_is_one_launch(
         counts = Counter(cuda.calls[before:])
         assert dict(cuda.live) == live
     assert counts == {
+        "cudaSetDevice": 50,
         "cudaEventRecord": 100,
         "cudaGraphLaunch": 50,
         "cudaEventSynchronize": 50,

@@ -23,8 +23,10 @@ from safetrip_sdk.backends.base import (
     read_outputs,
 )
 from safetrip_sdk.backends.polling import Polling
-from safetrip_sdk.cuda import Cuda, Handle, PinnedBuffer
+from safetrip_sdk.cuda import Cuda
 from safetrip_sdk.errors import CudaError, SafetripError
+from safetrip_sdk.handles import Handle, PinnedBuffer
+from safetrip_sdk.termination import leave_behind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,10 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["CudaBackend", "CudaContext", "CudaProgram", "CudaSlot"]
 
 log = logging.getLogger(__name__)
-
-_OPEN: dict[CudaSlot, CudaBackend] = {}
-"""Slots that are not closed. One whose frame hangs never is: were it collected, TensorRT's own objects would
-free memory that the GPU may still write, or wait for the GPU without end."""
 
 
 class CudaContext(Protocol):
@@ -95,12 +93,11 @@ class CudaBackend:
         slot = CudaSlot(self.cuda, self.program.make_context(), self.spec, self._spin, self._graphs)
         if self._graphs and not slot.captured:
             self._graphs = False
-        _OPEN[slot] = self
         return slot
 
     def close(self) -> None:
         """Free the program."""
-        self.program.close()
+        _drop(self.cuda, self.program)
 
 
 class CudaSlot:
@@ -119,7 +116,7 @@ class CudaSlot:
         self._graph: Handle | None = None
         self._launched_at = 0.0
         with ExitStack() as owned:
-            owned.callback(context.close)
+            owned.callback(_drop, cuda, context)
             self._stream = _owned(owned, cuda.stream())
             self._began, self._uploaded, self._computed = (_owned(owned, cuda.event()) for _ in range(3))
             self._ended = _owned(owned, cuda.event(blocking=True))
@@ -140,7 +137,7 @@ class CudaSlot:
             self.launch()
             self.wait(None)
             self._copy_reads = cuda.integrated and self._copying_reads_faster()
-            self._owned = owned.pop_all()
+            self._owned: ExitStack | None = owned.pop_all()
 
     def _allocate(self, owned: ExitStack, tensor: TensorSpec) -> None:
         cuda = self._cuda
@@ -209,7 +206,8 @@ class CudaSlot:
         return copied < direct
 
     def load(self, frame: NDArray[np.uint8], borrow: bool) -> None:
-        """Copy the frame into pinned memory, unless it was captured there."""
+        """Copy the frame into pinned memory, unless it was captured there, or will be."""
+        self._cuda.check()  # memory that a reset took along is no longer mapped
         if frame is not self.frame:
             np.copyto(self.frame, frame)
 
@@ -227,7 +225,6 @@ class CudaSlot:
 
     def wait(self, timeout: float | None) -> bool:
         """Blocking: the driver wakes the thread. Spinning, or with a timeout: the event is polled."""
-        self._cuda.use()
         if timeout is None and not self._spin:
             self._cuda.wait(self._ended)
             return True
@@ -238,6 +235,7 @@ class CudaSlot:
         return self._read_copied() if self._copy_reads else self._read_direct()
 
     def _read_direct(self) -> Outputs:
+        self._cuda.check()
         return read_outputs(self._arrays)
 
     def _read_copied(self) -> Outputs:
@@ -275,14 +273,23 @@ class CudaSlot:
 
     def close(self) -> None:
         """Wait for the stream (it may still write), then free everything, once."""
-        _OPEN.pop(self, None)
-        owned, self._owned = self._owned, ExitStack()
+        owned, self._owned = self._owned, None
+        if owned is None:
+            return
         try:
             self._cuda.use()
             self._cuda.synchronize(self._stream)
         except CudaError as error:
             log.debug("while closing a slot: %s", error)
         owned.close()
+
+
+def _drop(cuda: Cuda, thing: CudaProgram | CudaContext) -> None:
+    """Close what a library made on the device; after a reset its destructors would free what is others'."""
+    if cuda.lost:
+        leave_behind(thing)
+    else:
+        thing.close()
 
 
 def _owned(stack: ExitStack, resource: Any) -> Any:

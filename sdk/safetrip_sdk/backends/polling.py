@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from safetrip_sdk.cuda import Cuda, Handle
+from safetrip_sdk.cuda import Cuda
+from safetrip_sdk.handles import Handle
 
 __all__ = ["Polling"]
 
