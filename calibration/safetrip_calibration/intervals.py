@@ -64,14 +64,15 @@ def percentile(samples: Sequence[float], q: float) -> Interval:
 def mean_rate(seconds: Sequence[float]) -> Interval:
     """Frames a second out of the time of each, by the method of batch means.
 
-    Successive frames are not independent (clocks rise and fall); means of ten long batches nearly are.
+    Successive frames are not independent (clocks rise and fall); means of ten long batches nearly are. No rate
+    is thought possible that is above that of the fastest frame: one long hiccup would leave no upper bound.
     """
     batches = [float(part.mean()) for part in np.array_split(np.asarray(seconds), BATCHES) if part.size]
     mean = float(np.mean(seconds))
     if len(batches) < BATCHES:
         return Interval(1.0 / mean, 0.0, math.inf)
     half = T_95_9 * float(np.std(batches, ddof=1)) / math.sqrt(BATCHES)
-    return Interval(1.0 / mean, 1.0 / (mean + half), 1.0 / (mean - half) if mean > half else math.inf)
+    return Interval(1.0 / mean, 1.0 / (mean + half), 1.0 / max(mean - half, min(seconds)))
 
 
 def _binomial(n: int, k: int, share: float) -> float:

@@ -43,5 +43,10 @@ def test_rate_is_frames_over_time_and_correlated_noise_widens_it() -> None:
     assert mean_rate(list(drifting)).low < 37 < mean_rate(list(drifting)).high
 
 
+def test_one_hiccup_does_not_make_every_rate_possible() -> None:
+    found = mean_rate([0.02] * 10 + [5.0] + [0.021] * 9)
+    assert found.high == pytest.approx(50)
+
+
 def test_few_samples_say_nothing_of_the_rate() -> None:
     assert mean_rate([0.1, 0.1]).low == 0.0
