@@ -13,7 +13,7 @@
      │   ├─ EngineBuildError           the builder refused the network (its log is in the message)
      │   └─ EngineMismatchError        a plan made for another device, version, driver or frame size
      ├─ FrameError            *        a frame of the wrong type, rank, dtype or size
-     │   └─ FrameSizeError    *        a source's frame that is not of the size of its first
+     │   └─ FrameSizeError    *        a source's frame that is not of the size that the runtime is open for
      ├─ SourceError           *        frames cannot be read: no such file, camera gone, damaged image
      └─ RuntimeFaultError              the runtime could not produce a prediction
          ├─ InferenceError    *        the backend refused to run one frame
@@ -113,7 +113,7 @@ class FrameError(SafetripError, ValueError):
 
 
 class FrameSizeError(FrameError):
-    """A source's frame that is not of the size of its first; `size` is its (H, W)."""
+    """A source's frame that is not of the size that the runtime is open for; `size` is its (H, W)."""
 
     def __init__(self, message: str, size: tuple[int, int]) -> None:
         super().__init__(message)

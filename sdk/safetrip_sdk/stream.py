@@ -61,26 +61,43 @@ def _follow(runtime: Runtime, source: FrameSource, policy: str, follow_size: boo
     """The stream, gone on with in a runtime opened anew where the source changes size and that is wanted."""
     if policy == "auto":
         policy = "latest" if source.live else "block"
+    opened = None
     while True:
         try:
             yield from _run(runtime, source, policy)
             return
         except FrameSizeError as error:
-            if not follow_size:
+            # A backend that is not of the size it was opened for would be opened for ever.
+            if not follow_size or error.size == opened:
                 raise
             log.warning("reopening for frames of another size: %s", error)
             runtime.reopen(frame_size=error.size)
+            opened = error.size
 
 
 def _run(runtime: Runtime, source: FrameSource, policy: str) -> Iterator[Prediction]:
     if source.frame_size is None:
         raise SourceError(f"{source}: says no frame size")
-    capture = _Capture(runtime.open(source.frame_size), source, policy)
+    pipeline = runtime.open(source.frame_size)
+    _require_size(pipeline, source, source.frame_size)
+    capture = _Capture(pipeline, source, policy)
     try:
         while (prediction := capture.take()) is not None:
             yield prediction
     finally:
         capture.stop()
+
+
+def _require_size(pipeline: Pipeline, source: FrameSource, size: tuple[int, int]) -> None:
+    """FrameSizeError where the runtime was opened before, for frames of another size than the source's."""
+    (height, width), (wants_height, wants_width) = size, pipeline.frame_shape[:2]
+    if (height, width) != (wants_height, wants_width):
+        raise FrameSizeError(
+            f"{source}: its frames are {height}x{width} (height x width), the runtime is open for "
+            f"{wants_height}x{wants_width}; use stream(..., follow_size=True) or "
+            f"Runtime.reopen(frame_size=({height}, {width}))",
+            (int(height), int(width)),
+        )
 
 
 class _Capture:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safetrip_sdk.errors import BackendUnavailableError, SourceError
-from safetrip_sdk.sources.base import FrameSource, SourceStats
+from safetrip_sdk.sources.base import FrameSource, SourceStats, other_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -184,8 +184,9 @@ class VideoSource(FrameSource):
         if not self._grab():
             capture.release()
             raise SourceError(f"{name}: gives no frame; damaged file, or a camera that another program uses?")
-        self._first: NDArray[np.uint8] | None = self._decode(None)
-        self.frame_size = self._first.shape[:2]
+        # A frame that is decoded and was not taken: the first, or one of another size than was wanted.
+        self._held: NDArray[np.uint8] | None = self._decode(None)
+        self.frame_size = self._held.shape[:2]
         self.fps = float(capture.get(cv2.CAP_PROP_FPS) or 0.0)
 
     @property
@@ -203,7 +204,7 @@ class VideoSource(FrameSource):
         Raises:
             SourceError: a live source stopped.
         """
-        if self._first is None and not self._grab():
+        if self._held is None and not self._grab():
             if self.live:
                 raise SourceError(f"{self.name}: camera gone after {self._count} frames; is it plugged in?")
             return None
@@ -212,25 +213,30 @@ class VideoSource(FrameSource):
         return time.monotonic_ns()
 
     def retrieve(self, out: NDArray[np.uint8]) -> None:
-        """Decode into `out`."""
-        if self._first is not None:
-            np.copyto(out, self._first)
-            self._first = None
-            return
-        self._decode(out)
+        """Decode into `out`.
+
+        Raises:
+            FrameSizeError: the frame is of another size. `frame_size` is then its size, and the next `grab`
+                gives it again, for a runtime that was opened anew.
+        """
+        image = self._decode(out) if self._held is None else self._held
+        if image.shape != out.shape:
+            self._held, self.frame_size = image, image.shape[:2]
+            self._count -= 1
+            raise other_size(self.origin, image.shape, out.shape)
+        self._held = None
+        # OpenCV writes into the array given when shape and type fit, and makes a new one when they do not.
+        if image is not out and not np.shares_memory(image, out):
+            np.copyto(out, image)
 
     def _decode(self, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         ok, image = self._capture.retrieve(out)
         if not ok:
             raise SourceError(f"{self.name}: frame {self._count} cannot be decoded")
-        # OpenCV writes into the array given when shape and type fit, and makes a new one when they do not.
-        if out is not None and image is not out and not np.shares_memory(image, out):
-            if image.shape != out.shape or image.dtype != np.uint8:
-                raise SourceError(
-                    f"{self.name}: frame {self._count} is {image.shape} {image.dtype}, "
-                    f"the first was {out.shape} uint8; open the source again"
-                )
-            np.copyto(out, image)
+        if image.dtype != np.uint8 or image.ndim != 3:
+            raise SourceError(
+                f"{self.name}: frame {self._count} is {image.shape} {image.dtype}, no colour image of 8 bits"
+            )
         return image  # type: ignore[no-any-return]
 
     def stats(self) -> SourceStats:

@@ -9,7 +9,7 @@ import numpy as np
 
 from safetrip_sdk.errors import SourceError
 from safetrip_sdk.manifest import MAX_SIDE
-from safetrip_sdk.sources.base import FrameSource, SourceStats
+from safetrip_sdk.sources.base import FrameSource, SourceStats, other_size
 from safetrip_sdk.sources.scene import Scene
 
 if TYPE_CHECKING:
@@ -72,7 +72,14 @@ class SyntheticSource(FrameSource):
         return time.monotonic_ns()
 
     def retrieve(self, out: NDArray[np.uint8]) -> None:
-        """Draw the frame."""
+        """Draw the frame.
+
+        Raises:
+            FrameSizeError: `out` is not of the source's size.
+        """
+        size = (self._scene.height, self._scene.width)
+        if out.shape[:2] != size:
+            raise other_size(self.origin, size, out.shape)
         self._scene.draw(self._seconds(), out)
 
     def stats(self) -> SourceStats:
