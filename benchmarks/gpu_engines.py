@@ -19,7 +19,8 @@ from gpu_reference import Frames, agreement, faults_of, load_reference, pictures
 from gpu_report import Answer, CheckError, Figures
 from safetrip_sdk import Bundle, Prediction, Runtime, engines
 from safetrip_sdk.backends import probe
-from safetrip_sdk.backends.tensorrt import Library, inspect_engine
+from safetrip_sdk.backends.tensorrt import inspect_engine
+from safetrip_sdk.backends.tensorrt_library import Library
 from safetrip_sdk.cuda import Cuda
 from safetrip_sdk.errors import BackendUnavailableError, EngineError, RuntimeFaultError
 
