@@ -25,13 +25,16 @@ log = logging.getLogger(__name__)
 ALIGNMENT = 256
 NOT_READY = 600
 INSUFFICIENT_DRIVER = 35
+CONTEXT_DESTROYED = 709
 # Errors after which every further call in this process fails: the context is corrupt (CUDA runtime API,
-# cudaError_t: "must be terminated and relaunched"), or the context is destroyed (709). 720 (a cooperative
-# launch that is too large) is none.
-STICKY = frozenset({214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 999})
+# cudaError_t: "must be terminated and relaunched"), or gone. 720 (a cooperative launch that is too large) is
+# none.
+STICKY = frozenset({214, 220, 226, 700, 702, CONTEXT_DESTROYED, 710, 714, 715, 716, 717, 718, 719, 721, 999})
 # No device, device unavailable, not permitted, uninitialised, runtime shutting down.
 LOST = frozenset({4, 46, 100, 101, 201, 802})
 
+FORGOTTEN = -1
+"""A generation that no device has."""
 _resets: Counter[int] = Counter()
 """Of each device, by this process: one takes along what every `Cuda` on the device holds."""
 _opening = threading.Lock()
@@ -145,8 +148,8 @@ class Cuda:
 
     def _gone(self) -> DeviceLostError:
         return DeviceLostError(
-            f"GPU {self.device} was reset by another runtime of this process, after an error that broke its "
-            "context; reopen() this runtime, too",
+            f"GPU {self.device} was reset elsewhere in this process, by another runtime after an error that "
+            "broke its context, say; reopen() this runtime, too",
             sticky=True,
         )
 
@@ -169,6 +172,8 @@ class Cuda:
         if self.lost:  # while CUDA was at it
             return self._gone()
         number = int(code)
+        if number == CONTEXT_DESTROYED:  # by another library in the process
+            self._generation = FORGOTTEN
         # The first call fetches and clears an ordinary error; a sticky one is still there afterwards.
         self._rt.cudaGetLastError()
         again = self._rt.cudaGetLastError()[0]
