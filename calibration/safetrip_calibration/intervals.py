@@ -64,8 +64,8 @@ def percentile(samples: Sequence[float], q: float) -> Interval:
 def mean_rate(seconds: Sequence[float]) -> Interval:
     """Frames a second out of the time of each, by the method of batch means.
 
-    Successive frames are not independent (clocks rise and fall); means of ten long batches nearly are. No rate
-    is thought possible that is above that of the fastest frame: one long hiccup would leave no upper bound.
+    Successive frames are not independent (clocks rise and fall); means of ten long batches nearly are. No
+    rate above that of the fastest frame is thought possible: one long hiccup would leave no upper bound.
     """
     batches = [float(part.mean()) for part in np.array_split(np.asarray(seconds), BATCHES) if part.size]
     mean = float(np.mean(seconds))
