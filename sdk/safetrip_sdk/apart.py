@@ -19,6 +19,7 @@ __all__ = ["Task", "run_apart"]
 Result = TypeVar("Result")
 
 PIECE_S = 0.1
+"""Of waiting, between two chances for a signal handler to run."""
 
 
 class Task:
