@@ -51,13 +51,13 @@ def check_engine(job: EngineJob, answer: Answer) -> None:
         path = Path(folder) / "check.bundle"
         copytree(job.bundle, path)
         unlisted = unlisted_capability(job.backend)
+        predictions: list[Prediction] | None
         if unlisted is None:
             predictions = run_engine(path, job, (), answer)
         else:
             predictions = try_unlisted(path, job, unlisted, answer)
-            if predictions is None:
-                return
-    hold_to_reference(job, predictions, answer)
+    if predictions is not None:
+        hold_to_reference(job, predictions, answer)
 
 
 def unlisted_capability(backend: str) -> str | None:
