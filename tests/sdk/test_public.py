@@ -63,7 +63,7 @@ def test_each_third_party_has_one_door() -> None:
             assert path.relative_to(ROOT).as_posix() in doors[name], f"{path} imports {name}"
     # The two TensorRTs are imported by name, through importlib, in one module.
     users = [path for path in ROOT.rglob("*.py") if "import_module(self.flavor.module)" in path.read_text()]
-    assert [path.name for path in users] == ["tensorrt.py"]
+    assert [path.name for path in users] == ["tensorrt_library.py"]
 
 
 def test_every_error_is_in_the_tree_that_is_drawn() -> None:
