@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from safetrip_sdk.backends.base import Slot, aligned_empty
 from safetrip_sdk.delivery import Flight
-from safetrip_sdk.errors import FrameSizeError, QueueFullError, SafetripError, SourceError
+from safetrip_sdk.errors import FrameSizeError, QueueFullError, RuntimeFaultError, SafetripError, SourceError
 from safetrip_sdk.pipeline import Pipeline
 from safetrip_sdk.prediction import Prediction
 from safetrip_sdk.sources import as_source, open_source
@@ -232,8 +232,10 @@ class _Capture:
         try:
             slot.load(slot.frame, borrow=False)
             self._source.retrieve(slot.frame)
-        except BaseException:
+        except BaseException as error:
             self._pipeline.pool.release(slot)
+            if isinstance(error, RuntimeFaultError):  # the slot's memory is gone
+                self._pipeline.break_down(error)
             raise
         return Flight(self._pipeline.new_id(), slot, captured, captured)
 
