@@ -19,8 +19,8 @@ from safetrip_calibration.intervals import Interval, mean_rate, percentile
 from safetrip_calibration.measure import Job, Measurement, measure
 from safetrip_calibration.models_read import ModelsRead
 from safetrip_calibration.not_finite import FAULTS, depth_faults
-from safetrip_sdk.backends import AUTO_PRECISIONS
 from safetrip_sdk.bundle import Bundle
+from safetrip_sdk.choice import auto_precisions
 from safetrip_sdk.manifest import PrecisionInfo
 
 __all__ = ["BudgetResult", "Check", "judge", "run_budget"]
@@ -192,9 +192,8 @@ def _precision(bundle: Bundle, budget: Budget) -> str:
                 f"{bundle.path}: the budget asks for {budget.precision}, the bundle holds {', '.join(there)}"
             )
         return budget.precision
-    for name in AUTO_PRECISIONS:
-        if name in there and there[name].accepted is not False:
-            return name
+    if auto := auto_precisions(bundle.manifest):
+        return auto[0]
     raise CalibrationError(f"{bundle.path}: the comparison has accepted none of {', '.join(there)}")
 
 

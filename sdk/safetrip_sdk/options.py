@@ -20,7 +20,8 @@ class RuntimeOptions:
 
     Attributes:
         backend: `"auto"` or one of tensorrt, tensorrt_rtx, openvino, onnxruntime.
-        precision: `"auto"` (int8, fp16, fp32: the first there is that no comparison rejected) or a name.
+        precision: `"auto"` (int8, mixed, fp16, fp32: the first there is that no comparison rejected; mixed
+            only where one accepted it) or a name.
         frame_size: (H, W) of the camera's frames; None: that of the first frame.
         slots: frames that may be in flight.
         wait: `"block"` frees the core while the device works, `"spin"` has the least latency, `"poll"` frees

@@ -10,17 +10,11 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from safetrip_sdk.backends import AUTO_PRECISIONS, BACKENDS, open_backend, probe
-from safetrip_sdk.backends.base import Backend, BackendOptions
+from safetrip_sdk.backends.base import Backend
 from safetrip_sdk.bundle import Bundle
+from safetrip_sdk.choice import open_first, require_some_backend
 from safetrip_sdk.classes import ClassTable
-from safetrip_sdk.errors import (
-    BackendUnavailableError,
-    BundleError,
-    EngineError,
-    RuntimeClosedError,
-    SafetripError,
-)
+from safetrip_sdk.errors import RuntimeClosedError
 from safetrip_sdk.frame import size_of
 from safetrip_sdk.options import FrameSize, RuntimeOptions
 from safetrip_sdk.pipeline import Pipeline
@@ -68,7 +62,7 @@ class Runtime:
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         parsed = RuntimeOptions(**options)
 
-        _require_some_backend(opened, parsed)
+        require_some_backend(opened, parsed)
         self.bundle: Bundle | None = opened
         self._start(self._open_bundle, ClassTable(opened.manifest.classes), parsed)
 
@@ -101,7 +95,7 @@ class Runtime:
         assert self.bundle is not None
         self.bundle = Bundle.open(self.bundle.path)
         self._classes = ClassTable(self.bundle.manifest.classes)
-        backend, self._precision = _open_first(self.bundle, self.options, frame_size)
+        backend, self._precision = open_first(self.bundle, self.options, frame_size)
         return backend
 
     def _open(self, frame_size: FrameSize) -> Pipeline:
@@ -247,70 +241,3 @@ class Runtime:
         if reset:
             self._stats.reset()
         return snapshot
-
-
-def _precisions(bundle: Bundle, options: RuntimeOptions) -> list[str]:
-    """The precisions to try, best first."""
-    there = bundle.manifest.precisions
-    if options.precision != "auto":
-        return [options.precision]
-    return [name for name in AUTO_PRECISIONS if name in there and there[name].accepted is not False]
-
-
-def _require_some_backend(bundle: Bundle, options: RuntimeOptions) -> None:
-    """Fail at once, not at the first frame, when no backend or no precision can be had."""
-    precisions = _precisions(bundle, options)
-    there = bundle.manifest.precisions
-    if not precisions or precisions[0] not in there:
-        raise BackendUnavailableError(
-            f"{bundle.path}: no usable precision {options.precision!r}; it has: "
-            + (", ".join(f"{name} (accepted: {info.accepted})" for name, info in there.items()) or "none")
-        )
-    names = BACKENDS if options.backend == "auto" else (options.backend,)
-    found = [probe(name, options.device) for name in names]
-    if not any(item.available for item in found):
-        reasons = "".join(f"\n  {item.reason}" for item in found)
-        raise BackendUnavailableError(f"no backend can run here:{reasons}")
-
-
-def _require_described(backend: Backend, bundle: Bundle) -> None:
-    """BundleError where the model is not of the size that the manifest says: one of them is another's."""
-    says = bundle.manifest.input
-    found = backend.spec.labels.shape[1:]
-    if found != (says.height, says.width):
-        backend.close()
-        raise BundleError(
-            f"{bundle.path}: the manifest says a net of {says.height}x{says.width}, its model gives "
-            f"{found[0]}x{found[1]}; copy the bundle again from where it was made"
-        )
-
-
-def _open_first(bundle: Bundle, options: RuntimeOptions, frame_size: FrameSize) -> tuple[Backend, str]:
-    """The first backend, in its first precision, that opens; what was passed over is logged."""
-    names = BACKENDS if options.backend == "auto" else (options.backend,)
-    errors: list[SafetripError] = []
-    passed_over: list[str] = []
-    for name in names:
-        found = probe(name, options.device)
-        if not found.available:
-            errors.append(BackendUnavailableError(found.reason))
-            continue
-        for precision in _precisions(bundle, options):
-            chosen = BackendOptions(frame_size, precision, options.wait, options.device, options.cpu)
-            try:
-                backend = open_backend(name, bundle, chosen, options.build_if_missing)
-                _require_described(backend, bundle)
-            except (BackendUnavailableError, EngineError) as error:
-                passed_over.append(f"passing over {name} {precision}: {error}")
-                errors.append(error)
-                continue
-            # A GPU that stays idle is worth a warning: the robot would be slow without a word.
-            for line in passed_over:
-                log.warning(line)
-            return backend, precision
-    # What keeps a library from running at all, it says of each precision.
-    reasons = list(dict.fromkeys(map(str, errors)))
-    if len(reasons) == 1:
-        raise errors[0]
-    listing = "".join(f"\n  {reason}" for reason in reasons)
-    raise BackendUnavailableError(f"{bundle.path}: nothing that was tried can run here:{listing}")

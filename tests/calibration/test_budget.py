@@ -26,6 +26,7 @@ from safetrip_calibration.intervals import Interval
 from safetrip_calibration.measure import MeasureError, Measurement
 from safetrip_calibration.thresholds import Thresholds
 from safetrip_sdk.bundle import Bundle
+from safetrip_sdk.manifest import PrecisionInfo
 from tests.calibration.nets import SIZE, Scenes, make_manifest
 from tests.calibration.test_not_finite import spoil
 
@@ -162,6 +163,19 @@ def test_frames_of_another_size_and_a_missing_precision(bundle: Path, scenes: Sc
         run_budget(bundle, replace(LENIENT, frame_size=(100, 100)), images(scenes))
     with pytest.raises(CalibrationError, match="asks for fp16"):
         run_budget(bundle, replace(LENIENT, precision="fp16"), images(scenes))
+
+
+def test_auto_measures_a_mixture_that_was_accepted(measured: Path, scenes: Scenes, tmp_path: Path) -> None:
+    """What the robot would run, where INT8 was rejected."""
+    path = shutil.copytree(measured, tmp_path / "mixed.bundle")
+    with Bundle.edit(path) as draft:
+        there = dict(draft.manifest.precisions)
+        there["mixed"] = PrecisionInfo("model.mixed.onnx", accepted=True)
+        there["int8"] = replace(there["int8"], accepted=False)
+        draft.write("model.mixed.onnx", (path / there["int8"].file).read_bytes())
+        draft.manifest = replace(draft.manifest, precisions=there)
+    run_budget(path, LENIENT, images(scenes))
+    assert Bundle.open(path).manifest.latency[-1]["precision"] == "mixed"
 
 
 def test_a_backend_that_cannot_run_is_one_clear_error(bundle: Path, scenes: Scenes) -> None:

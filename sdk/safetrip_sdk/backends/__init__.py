@@ -29,8 +29,8 @@ CPU_BACKENDS = ("openvino", "onnxruntime")
 BACKENDS = (*GPU_BACKENDS, *CPU_BACKENDS)
 """In the order in which `backend="auto"` tries them."""
 
-AUTO_PRECISIONS = ("int8", "fp16", "fp32")
-"""In the order in which `precision="auto"` tries them."""
+AUTO_PRECISIONS = ("int8", "mixed", "fp16", "fp32")
+"""In the order in which `precision="auto"` tries them, those that the bundle's comparison does not forbid."""
 
 
 @dataclass(frozen=True)

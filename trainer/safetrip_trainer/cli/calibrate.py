@@ -25,7 +25,8 @@ Interrupted, the bundle is what it was.
 
 mixed tries each block of the net alone in INT8, then searches the cheapest assignment of INT8 and FP16 that
 keeps the accuracy limits and the budget's p50, predicted for the budget's device. Report and plot go into
-X.bundle.cache/. Exit status 1 when no assignment keeps both.
+X.bundle.cache/. Exit status 1 when no assignment keeps both. Once `trainer compare` has accepted the mixture,
+the robot takes it by itself where INT8 was rejected.
 
 --confidence fits the softmax's temperature of every precision in the bundle on half of the validation frames,
 writes it into the graphs and prints the expected calibration error on the other half, before and after.
