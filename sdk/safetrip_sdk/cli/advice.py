@@ -49,8 +49,8 @@ def _ready(item: Availability, engines: Sequence[str] | None) -> str:
     if engines is None:
         return f"{where}. Whether a bundle has an engine for it: safetrip doctor BUNDLE."
     return (
-        f"TensorRT is not used yet: {where}, but this bundle has no engine for it. "
-        "Build one, once: safetrip build BUNDLE --frame HEIGHTxWIDTH (minutes)."
+        f"TensorRT is not used yet: {where}, but this bundle has no engine that it "
+        "takes (why: see above). Build one, once: safetrip build BUNDLE --frame HEIGHTxWIDTH (minutes)."
     )
 
 
