@@ -6,6 +6,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from polygraphy.backend.onnxrt import OnnxrtRunner
 from polygraphy.common import TensorMetadata
 from polygraphy.logger import G_LOGGER
 
+from safetrip_calibration.models_read import ModelsRead
 from safetrip_sdk import Runtime
 from safetrip_sdk.backends.onnxruntime import DISABLED_OPTIMIZERS
 from safetrip_sdk.bundle import Bundle
@@ -87,15 +89,26 @@ def onnx_session(model: bytes) -> onnxruntime.InferenceSession:
 
 
 def make_runner(bundle: Bundle, precision: str, backend: str) -> BaseRunner:
-    """The runner of one precision of `bundle` on `backend` (`"onnxruntime"` or one of RUNTIME_BACKENDS)."""
+    """The runner of one precision of `bundle` on `backend` (`"onnxruntime"` or one of RUNTIME_BACKENDS).
+
+    A runner of a runtime raises BundleChangedError where the model is no longer that of `bundle`.
+    """
     name = f"{precision} {backend}"
     if backend == "onnxruntime":
         model = bundle.read(bundle.manifest.precisions[precision].file)
         return OnnxrtRunner(lambda: onnx_session(model), name=name)
 
+    read = ModelsRead.of(bundle, [precision])
+
     def opener(size: tuple[int, int]) -> Runtime:
-        # The bundle as it was opened: a file that took another's place meanwhile is refused.
-        return Runtime(bundle, backend=backend, precision=precision, slots=1, frame_size=size)
+        runtime = Runtime(bundle, backend=backend, precision=precision, slots=1, frame_size=size)
+        with ExitStack() as opening:
+            opening.enter_context(runtime)
+            assert runtime.bundle is not None
+            # It takes the bundle as it is by now: a model that took another's place is not run beside it.
+            read.check(runtime.bundle.manifest)
+            opening.pop_all()
+            return runtime
 
     return RuntimeRunner(opener, bundle.manifest.input.name, name)
 

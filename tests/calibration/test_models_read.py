@@ -20,7 +20,6 @@ from safetrip_calibration.mixed import calibrate_mixed
 from safetrip_calibration.models_read import ModelsRead
 from safetrip_calibration.thresholds import Thresholds
 from safetrip_sdk.bundle import Bundle
-from safetrip_sdk.errors import SafetripError
 from tests.calibration.nets import Scenes, make_manifest, make_model
 from tests.calibration.test_budget import LENIENT
 from tests.calibration.test_mixed import OPTIONS
@@ -88,8 +87,16 @@ def test_a_runtime_opened_later_does_not_run_the_model_that_came_between(quantis
             self.size = ((120, 160), (90, 130))[index % 2]
             return super().__getitem__(index)
 
-    with pytest.raises(SafetripError, match="changed on disk since it was opened"):
-        compare(quantised, TwoSizes(2), ["int8"], ["openvino"], LOOSE, Meanwhile(quantised, int8_again))
+    steps: list[object] = []
+    meanwhile = Meanwhile(quantised, int8_again)
+
+    def progress(*step: object) -> None:
+        steps.append(step)
+        meanwhile()
+
+    with pytest.raises(BundleChangedError, match=INT8_REPLACED):
+        compare(quantised, TwoSizes(2), ["int8"], ["openvino"], LOOSE, progress)
+    assert len(steps) == 1, "the second frame ran"
 
 
 def test_what_another_command_adds_meanwhile_is_no_change(quantised: Path) -> None:
