@@ -70,6 +70,10 @@ def test_the_unit_calls_what_there_is() -> None:
     uri = parse_uri(args.source)
     assert uri.scheme == "csi"
     assert set(uri.options) <= {"width", "height", "fps", "flip", "mode", "stall", "give_up"}
+    # A camera that comes up later, and faults however often, leave no robot blind.
+    assert uri.options["give_up"] == "0"
+    assert "StartLimitIntervalSec=0" in unit
+    assert "Restart=on-failure" in unit
     # Ctrl-C is how a run ends in order, and its exit status is then 130.
     assert "KillSignal=SIGINT" in unit
     assert "SuccessExitStatus=130" in unit

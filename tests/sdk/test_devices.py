@@ -80,7 +80,7 @@ def cv2(monkeypatch: pytest.MonkeyPatch) -> FakeCv2:
 
 @pytest.fixture
 def device(tmp_path: Path) -> Path:
-    (tmp_path / "video0").touch()
+    (tmp_path / "video0").symlink_to("/dev/null")  # a device
     return tmp_path / "video0"
 
 
@@ -103,12 +103,13 @@ def test_a_v4l2_camera_is_asked_in_the_right_order(
 
 def test_a_camera_that_cannot_be_opened_or_gives_nothing(cv2: FakeCv2, device: Path) -> None:
     cv2.opens = False
-    with pytest.raises(SourceError, match="group video"):
-        open_source(f"v4l2://{device}")
-    cv2.opens, cv2.gives = True, False
+    with pytest.raises(SourceError, match=r"no frame within 0\.4 s: .*group video"):
+        open_source(f"v4l2://{device}?give_up=0.4")
+    cv2.opens, cv2.gives, opened = True, False, len(cv2.captures)
     with pytest.raises(SourceError, match="gives no frame; is it used by another program"):
-        open_source(f"v4l2://{device}")
-    assert cv2.captures[-1].released, "a device is never kept open by an error"
+        open_source(f"v4l2://{device}?give_up=0.4")
+    assert opened < len(cv2.captures)
+    assert all(capture.released for capture in cv2.captures[opened:]), "none is kept open by an error"
     with pytest.raises(SourceError, match="there is no /dev/video98"):
         open_source("98")
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import http.server
 import logging
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from safetrip_sdk import FrameSource, Runtime, open_source
-from safetrip_sdk.errors import FrameSizeError, SourceError
+from safetrip_sdk.errors import BackendUnavailableError, FrameSizeError, SourceError
 from safetrip_sdk.sources.live import LiveSource
 from tests.sdk.scripted import ScriptedBackend
 
@@ -138,7 +142,7 @@ def test_a_server_that_stays_away(server: MjpegServer) -> None:
         with pytest.raises(SourceError, match=r"camera gone: no frame for \d+ s .*is it plugged in"):
             read_on(source)
     with pytest.raises(SourceError, match="cannot be opened; does the server run"):
-        open_source(server.uri)
+        open_source(server.uri + "#give_up=0.5")
 
 
 def test_a_server_that_falls_silent_is_left_behind(server: MjpegServer) -> None:
@@ -291,6 +295,107 @@ def test_any_error_while_opening_again_is_tried_again() -> None:
 def read_on_small(source: FrameSource) -> None:
     for _ in range(3):
         read(source, (4, 6))
+
+
+def test_a_camera_that_comes_later_is_waited_for(
+    server: MjpegServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.kill()
+    threading.Timer(1.0, server.start).start()
+    with open_source(server.uri + "#give_up=0") as source:
+        assert source.frame_size == SIZE
+        read(source)
+        stats = source.stats()
+    assert (stats.frames, stats.reconnects, stats.stalls) == (1, 0, 0)
+    said = caplog.text
+    assert "no frame yet: " in said
+    assert "does the server run" in said
+    assert "give_up: as long as it takes" in said
+    assert "open after" in said
+
+
+def test_the_first_frame_is_waited_for_as_long_as_give_up_says(server: MjpegServer) -> None:
+    server.silent = True  # it answers, and gives nothing
+    with pytest.raises(SourceError, match=r"no frame within 0\.6 s: ."):
+        open_source(server.uri + "#give_up=0.6&stall=0.4")
+    server.kill()
+    with pytest.raises(SourceError, match=r"no frame within 0\.6 s: .*does the server run"):
+        open_source(server.uri + "#give_up=0.6")
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_what_is_plainly_misnamed_is_said_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "camera").touch()
+    with pytest.raises(SourceError, match="is no camera"):
+        open_source(f"v4l2://{tmp_path / 'camera'}?give_up=0")
+    with pytest.raises(SourceError, match=r"there is no /dev/video98; .*give_up=SECONDS waits"):
+        open_source("98")
+    with pytest.raises(SourceError, match="there is no /nowhere/video0"):
+        open_source("v4l2:///nowhere/video0?give_up=0")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        with pytest.raises(SourceError, match="the server answers 404"):
+            open_source(f"http://127.0.0.1:{server.server_address[1]}/typo.mjpg")
+        server.shutdown()
+    assert "no frame yet" not in caplog.text
+    # Who says give_up means that it may be plugged in later.
+    with pytest.raises(SourceError, match=r"no frame within .*there is no /dev/video98"):
+        open_source("/dev/video98?give_up=0.5")
+    assert "no frame yet" in caplog.text
+
+
+def test_a_driver_that_hangs_before_its_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safetrip_sdk.sources.live.FIRST_FRAME_WITHIN", 0.3)
+    hanging, well = FakeCapture(), FakeCapture()
+    hanging.hang.set()
+    captures = [hanging, well]
+    with LiveSource("camera", lambda: captures.pop(0), stall_after=0.2, give_up_after=20) as source:
+        assert read(source, (4, 6)) > 0
+        assert (source.stats().stalls, source.stats().reconnects) == (1, 0)
+        hanging.hang.clear()
+
+
+def test_first_frames_that_cannot_be_decoded() -> None:
+    capture = FakeCapture()
+    capture.damaged = 3
+    with LiveSource("camera", lambda: capture) as source:
+        assert source.frame_size == (4, 6)
+    capture = FakeCapture()
+    capture.damaged = 1_000_000
+    with pytest.raises(SourceError, match="cannot be decoded"):
+        LiveSource("camera", lambda: capture, give_up_after=0.3)
+    assert capture.released == 1
+
+
+def test_a_missing_library_does_not_come_by_waiting() -> None:
+    def opener() -> FakeCapture:
+        raise BackendUnavailableError("OpenCV: not installed")
+
+    with pytest.raises(BackendUnavailableError, match="not installed"):
+        LiveSource("camera", opener, give_up_after=0)
+
+
+def test_waiting_for_a_camera_ends_with_an_interrupt(tiny_bundle: Path) -> None:
+    words = ["run", str(tiny_bundle), "--source", "/dev/video98?give_up=0"]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from safetrip_sdk.cli import main; sys.exit(main())",
+        *words,
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "no frame yet" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
 
 
 def test_close_ends_a_waiting_grab() -> None:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from safetrip_sdk.backends import CPU_BACKENDS
+from safetrip_sdk.bundle import Bundle
 from safetrip_sdk.classes import ClassTable
 from safetrip_sdk.cli.options import add_runtime_options, positive, runtime_options, write_json
 from safetrip_sdk.cli.report import print_comparison, print_outputs, print_statistics, statistics
@@ -36,7 +37,8 @@ sources (options behind ?, unknown ones are refused with a list):
   street.mp4, photo.jpg, photos/, 'photos/*.jpg'   files; file://street.mp4?realtime=1
   mcap://run.mcap                                  recording
   synthetic://1920x1080?fps=30                     generated street
-Cameras come back after a loss: stall=SECONDS without a frame, give_up=SECONDS until that is an error.
+Cameras come back after a loss: stall=SECONDS without a frame, give_up=SECONDS until that is an error (0:
+never). The first frame is waited for as long.
 
 each JSON line: frame_id, origin, captured_at (ns), timing (ms), classes (fraction of the view), obstacles
 (nearest_m, median_m), hazards (the nearest obstacle of each of nine sectors), free_m (way ahead by sector)
@@ -145,10 +147,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json == args.stats == "-":
         raise SafetripError("--json - and --stats -: only one of them can have standard output")
     with ExitStack() as stack:
+        bundle = Bundle.open(args.bundle)  # before a camera that may let itself be waited for
         source = stack.enter_context(open_source(args.source, realtime=args.realtime))
-        runtime = stack.enter_context(
-            Runtime(args.bundle, frame_size=source.frame_size, **runtime_options(args))
-        )
+        runtime = stack.enter_context(Runtime(bundle, frame_size=source.frame_size, **runtime_options(args)))
         comparison = _comparison(args, source, runtime) if args.check else None
         outputs = _outputs(args, source, runtime, stack)
         slots = runtime.options.slots

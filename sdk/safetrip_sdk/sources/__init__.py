@@ -16,7 +16,8 @@ URI                                             source, and its options
 
 Cameras and network streams have a thread of their own, give the newest frame, and come back after a loss:
 ``stall=5`` (seconds without a frame after which they are opened anew), ``give_up=60`` (seconds after which
-that is an error; 0: never).
+that is an error; 0: never). The first frame is waited for as long, too. What is plainly misnamed is an error
+at once; where no ``give_up`` is given, so is a device that is not there.
 """
 
 from __future__ import annotations
@@ -86,25 +87,33 @@ def _live(uri: SourceUri, options: dict[str, Any], opener: Callable[[], Any]) ->
     )
 
 
+def _first(capture: Any, opener: Callable[[], Any]) -> Callable[[], Any]:
+    """An opener that gives what is open already, and opens from then on."""
+    waiting = [capture]
+    return lambda: waiting.pop() if waiting else opener()
+
+
 def _open_v4l2(uri: SourceUri) -> FrameSource:
-    from safetrip_sdk.sources.opencv import open_v4l2
+    from safetrip_sdk.sources.opencv import open_v4l2, require_v4l2
 
     known = {"width": whole, "height": whole, "fps": number, "format": four_letters, **_LIVE}
     options = uri.read_options(known)
     if not re.fullmatch(r"\d+|/.+", uri.target):
         raise SourceError(f"{uri.text}: want v4l2:///dev/video0 or v4l2://0")
+    require_v4l2(uri.target, may_come="give_up" in options)
     mode = {key: options[key] for key in ("width", "height", "fps") if key in options}
     return _live(uri, options, partial(open_v4l2, uri.target, pixels=options.get("format"), **mode))
 
 
 def _open_csi(uri: SourceUri) -> FrameSource:
     from safetrip_sdk.sources.csi import csi_pipeline
-    from safetrip_sdk.sources.opencv import open_pipeline
+    from safetrip_sdk.sources.opencv import open_pipeline, require_gstreamer
 
     known = {"width": whole, "height": whole, "fps": number, "flip": whole, "mode": whole}
     options = uri.read_options({**known, **_LIVE})
     if not uri.target.isdigit():
         raise SourceError(f"{uri.text}: want csi://0, the number of the sensor")
+    require_gstreamer()
     pipeline = csi_pipeline(int(uri.target), **{key: options[key] for key in known if key in options})
     return _live(uri, options, partial(open_pipeline, pipeline))
 
@@ -112,23 +121,28 @@ def _open_csi(uri: SourceUri) -> FrameSource:
 def _open_gst(uri: SourceUri) -> FrameSource:
     from safetrip_sdk.sources.opencv import open_pipeline
 
-    return _live(uri, {}, partial(open_pipeline, uri.target))
+    # It has no options: whoever types a pipeline wants to know at once that it does not start.
+    opener = partial(open_pipeline, uri.target)
+    return _live(uri, {}, _first(opener(), opener))
 
 
 def _open_network(uri: SourceUri) -> FrameSource:
-    from safetrip_sdk.sources.opencv import VideoSource, import_cv2, open_network
+    from safetrip_sdk.sources.network import open_network, require_found
+    from safetrip_sdk.sources.opencv import VideoSource, import_cv2
 
     options = uri.read_options(_LIVE)
-    capture = open_network(uri.target, options.get("stall", STALL_AFTER))
+    stall = options.get("stall", STALL_AFTER)
+    opener = partial(open_network, uri.target, stall)
+    try:
+        capture = opener()
+    except SourceError:
+        if "give_up" not in options:
+            require_found(uri.target, stall)
+        return _live(uri, dict(options), opener)  # nobody answers yet
     if capture.get(import_cv2().CAP_PROP_FRAME_COUNT) > 0:
         # A file that a server hands out ends, and does not come back.
         return VideoSource(capture, uri.text, live=False)
-    waiting = [capture]
-
-    def again() -> Any:
-        return waiting.pop() if waiting else open_network(uri.target, options.get("stall", STALL_AFTER))
-
-    return _live(uri, dict(options), again)
+    return _live(uri, dict(options), _first(capture, opener))
 
 
 def _open_file(uri: SourceUri) -> FrameSource:

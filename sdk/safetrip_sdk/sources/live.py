@@ -2,7 +2,7 @@
 
 The thread takes frames off the driver all the time, decoding none, so that no queue grows old. Whoever
 wants a frame gets the next one that comes, and the thread waits while that one is decoded. A camera that
-stops, or hangs in its driver, is opened again with growing pauses.
+is not there yet, stops, or hangs in its driver, is opened again with growing pauses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from safetrip_sdk.errors import SourceError
+from safetrip_sdk.errors import BackendUnavailableError, SourceError
 from safetrip_sdk.sources.base import FrameSource, SourceStats, other_size
 from safetrip_sdk.termination import close_at_exit
 
@@ -32,7 +32,10 @@ STALL_AFTER = 5.0
 """Seconds without a frame after which a camera counts as hung."""
 
 GIVE_UP_AFTER = 60.0
-"""Seconds without a frame after which `grab` raises."""
+"""Seconds without a frame after which `grab` raises, and opening does."""
+
+FIRST_FRAME_WITHIN = 15.0
+"""Seconds that an open camera has at least for its first frame: a stream may have to wait for a key frame."""
 
 CLOSE_WITHIN = 2.0
 """Seconds that `close` waits for the frame that is on its way."""
@@ -61,10 +64,11 @@ class LiveSource(FrameSource):
         name: for messages.
         opener: opens the device anew; SourceError where it cannot.
         stall_after: seconds without a frame after which it is taken for hung and opened anew.
-        give_up_after: seconds without a frame after which `grab` raises; 0: never.
+        give_up_after: seconds without a frame, the first one, too, after which that is an error; 0: never.
 
     Raises:
-        SourceError: it cannot be opened now, or gives no first frame.
+        SourceError: it gave no frame for `give_up_after` seconds; the text says why.
+        BackendUnavailableError: the opener's: what it needs is not installed.
     """
 
     live = True
@@ -86,25 +90,37 @@ class LiveSource(FrameSource):
         self._wanted = False  # somebody waits for a frame
         self._grabbed: tuple[Capture, int] | None = None  # the frame to decode, and its time
         self._decoding = False
-        self._down = False  # lost, and not yet open again
+        self._down = True  # lost, or never there, and not yet open again
+        self._tried = False  # to open it
+        self._refused: BackendUnavailableError | None = None  # why no attempt can help
         self._closed = False
-        capture = opener()
-        self.frame_size = self._first_size(capture)
         self._frame_ns = self._alive_ns = time.monotonic_ns()  # of the last frame; of the last sign of life
-        self._start(capture)
         close_at_exit(self)
+        self._start()
+        try:
+            self.frame_size = self._first_size()
+        except BaseException:
+            self.close()
+            raise
 
-    def _first_size(self, capture: Capture) -> tuple[int, int]:
+    def _first_size(self) -> tuple[int, int]:
         # Drivers often do not deliver what their properties promise: look at a frame.
-        ok, image = capture.retrieve() if capture.grab() else (False, None)
-        if not ok or image is None:
-            capture.release()
-            raise SourceError(f"{self.name}: gives no frame; is it used by another program?")
+        began = time.monotonic()
+        while True:
+            if self.grab() is None:
+                raise SourceError(f"{self.name}: closed")
+            ok, image = self._decode(None)
+            if ok and image is not None:
+                break
+            if 0 < self._give_up_after < time.monotonic() - began:
+                raise SourceError(f"{self.name}: gives frames that cannot be decoded")
+        with self._changed:
+            self._stats = replace(self._stats, frames=0)
         return int(image.shape[0]), int(image.shape[1])
 
-    def _start(self, capture: Capture | None) -> None:
+    def _start(self) -> None:
         self._generation += 1
-        arguments = (self._generation, capture)
+        arguments = (self._generation,)
         self._thread = threading.Thread(
             target=self._main, args=arguments, name="safetrip-camera", daemon=True
         )
@@ -112,7 +128,8 @@ class LiveSource(FrameSource):
 
     # --- the camera's thread -------------------------------------------------------------------------------
 
-    def _main(self, generation: int, capture: Capture | None) -> None:
+    def _main(self, generation: int) -> None:
+        capture: Capture | None = None
         while True:
             if capture is None:
                 capture = self._reopen(generation)
@@ -149,8 +166,17 @@ class LiveSource(FrameSource):
     def _lost(self, error: str) -> None:
         """Count and say it; the lock is held."""
         self._down = True
+        if self.frame_size is None:
+            self._not_yet("it can be opened, and gives no frame; is it used by another program?")
+            return
         self._stats = replace(self._stats, last_error=error)
         log.warning("%s: lost after %d frames (%s); opening it again", self.name, self._stats.frames, error)
+
+    def _not_yet(self, error: str) -> None:
+        """Say why there is no first frame; the lock is held."""
+        self._stats = replace(self._stats, last_error=error)
+        limit = f"{self._give_up_after:g} s" if self._give_up_after else "as long as it takes"
+        log.warning("%s: no frame yet: %s; trying again (give_up: %s)", self.name, error, limit)
 
     def _is_stale(self, generation: int) -> bool:
         with self._changed:
@@ -161,21 +187,42 @@ class LiveSource(FrameSource):
         lost = time.monotonic()
         for attempt in itertools.count():
             with self._changed:
-                pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
+                pause = _PAUSES[min(attempt, len(_PAUSES) - 1)] if self._tried else 0.0
+                self._tried = True
                 self._changed.wait_for(lambda: self._closed or generation != self._generation, pause)
             if self._is_stale(generation):
                 return None
             try:
                 capture = self._opener()
             except Exception as error:  # whatever it is, the camera may come back
-                log.warning("%s: attempt %d: %s", self.name, attempt + 1, error)
+                if not self._failed(attempt, error):
+                    return None
                 continue
-            with self._changed:
-                self._down, self._alive_ns = False, time.monotonic_ns()
-                self._stats = replace(self._stats, reconnects=self._stats.reconnects + 1)
-            log.warning("%s: open again after %.1f s", self.name, time.monotonic() - lost)
+            self._opened(attempt, time.monotonic() - lost)
             return capture
         raise AssertionError("never comes here")
+
+    def _failed(self, attempt: int, error: Exception) -> bool:
+        """Whether it is worth another attempt to open it."""
+        with self._changed:
+            if self.frame_size is not None:
+                log.warning("%s: attempt %d: %s", self.name, attempt + 1, error)
+            elif isinstance(error, BackendUnavailableError):
+                self._refused = error
+                self._changed.notify_all()
+                return False
+            else:
+                self._not_yet(str(error))
+        return True
+
+    def _opened(self, attempt: int, seconds: float) -> None:
+        with self._changed:
+            self._down, self._alive_ns = False, time.monotonic_ns()
+            if self.frame_size is not None:
+                self._stats = replace(self._stats, reconnects=self._stats.reconnects + 1)
+                log.warning("%s: open again after %.1f s", self.name, seconds)
+            elif attempt:
+                log.warning("%s: open after %.1f s", self.name, seconds)
 
     # --- the side of whoever wants frames -------------------------------------------------------------------
 
@@ -202,19 +249,26 @@ class LiveSource(FrameSource):
 
     def _check_patience(self) -> None:
         """Leave a hung thread behind, give up in the end; the lock is held."""
+        if self._refused is not None:
+            raise self._refused
         now = time.monotonic_ns()
         silent = (now - self._frame_ns) / 1e9
+        starting = self.frame_size is None
         if self._give_up_after and silent > self._give_up_after:
             self._wanted = False
+            if starting:
+                why = self._stats.last_error or "it hangs while it is opened, or before its first frame"
+                raise SourceError(f"{self.name}: no frame within {self._give_up_after:g} s: {why}")
             raise SourceError(
                 f"{self.name}: camera gone: no frame for {silent:.0f} s "
                 f"({self._stats.last_error or 'it hangs'}); is it plugged in?"
             )
         hung = (now - self._alive_ns) / 1e9
-        if hung > self._stall_after and not self._down:
+        patience = max(self._stall_after, FIRST_FRAME_WITHIN) if starting else self._stall_after
+        if hung > patience and not self._down:
             self._stats = replace(self._stats, stalls=self._stats.stalls + 1)
             self._lost(f"no frame for {hung:.1f} s")
-            self._start(None)
+            self._start()
 
     def retrieve(self, out: NDArray[np.uint8]) -> None:
         """Decode into `out`; a frame that cannot be decoded is passed over for the next.
@@ -235,7 +289,7 @@ class LiveSource(FrameSource):
             if self.grab() is None:
                 raise SourceError(f"{self.name}: closed")
 
-    def _decode(self, out: NDArray[np.uint8]) -> tuple[bool, Any]:
+    def _decode(self, out: NDArray[np.uint8] | None) -> tuple[bool, Any]:
         """The frame grabbed last; the thread waits meanwhile, and goes on afterwards."""
         with self._changed:
             if self._grabbed is None:

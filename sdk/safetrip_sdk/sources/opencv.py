@@ -20,8 +20,9 @@ __all__ = [
     "decode_image",
     "encode_image",
     "has_gstreamer",
+    "require_gstreamer",
+    "require_v4l2",
     "import_cv2",
-    "open_network",
     "open_pipeline",
     "open_v4l2",
 ]
@@ -64,6 +65,27 @@ def encode_image(frame: NDArray[np.uint8], form: str, quality: int = 95) -> NDAr
     return data.reshape(-1)  # type: ignore[no-any-return]
 
 
+def _v4l2_path(device: str) -> Path:
+    return Path(f"/dev/video{device}" if device.isdigit() else device)
+
+
+def require_v4l2(device: str, may_come: bool) -> None:
+    """SourceError for what is plainly no camera; `may_come`: what is not there may be plugged in later."""
+    path = _v4l2_path(device)
+    if path.exists() and not path.is_char_device():
+        raise SourceError(f"{device}: cannot be opened: {path} is no camera; videos are given by their path")
+    if not path.exists() and not (may_come and path.is_relative_to("/dev")):
+        raise _no_device(device, path)
+
+
+def _no_device(device: str, path: Path) -> SourceError:
+    there = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
+    return SourceError(
+        f"{device}: cannot be opened: there is no {path}; cameras here: {there} "
+        "(?give_up=SECONDS waits for one)"
+    )
+
+
 def open_v4l2(
     device: str,
     width: int | None = None,
@@ -82,10 +104,9 @@ def open_v4l2(
         SourceError: there is no such camera, or it cannot be opened.
     """
     cv2 = import_cv2()
-    path = Path(f"/dev/video{device}" if device.isdigit() else device)
+    path = _v4l2_path(device)
     if not path.exists():
-        there = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
-        raise SourceError(f"{device}: cannot be opened: there is no {path}; cameras here: {there}")
+        raise _no_device(device, path)
     capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
     if not capture.isOpened():
         raise SourceError(
@@ -115,6 +136,16 @@ def has_gstreamer() -> bool:
     return bool(cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER))
 
 
+def require_gstreamer() -> None:
+    """SourceError, with what to do, where OpenCV has no GStreamer."""
+    if not has_gstreamer():
+        raise SourceError(
+            f"this OpenCV ({import_cv2().__version__}) has no GStreamer, which CSI cameras and gst: need; "
+            "PyPI's wheels never have it. On a Jetson: pip uninstall opencv-python, sudo apt install "
+            "python3-opencv, and make the virtual environment with --system-site-packages"
+        )
+
+
 def open_pipeline(pipeline: str) -> Any:
     """An open capture of a GStreamer pipeline.
 
@@ -122,39 +153,12 @@ def open_pipeline(pipeline: str) -> Any:
         SourceError: this OpenCV has no GStreamer, or the pipeline does not start.
     """
     cv2 = import_cv2()
-    if not has_gstreamer():
-        raise SourceError(
-            f"this OpenCV ({cv2.__version__}) has no GStreamer, which CSI cameras and gst: need; "
-            "PyPI's wheels never have it. On a Jetson: pip uninstall opencv-python, sudo apt install "
-            "python3-opencv, and make the virtual environment with --system-site-packages"
-        )
+    require_gstreamer()
     capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
     if not capture.isOpened():
         raise SourceError(
             f"the GStreamer pipeline does not start: {pipeline}; try it with gst-launch-1.0, which says why"
         )
-    return capture
-
-
-def open_network(url: str, timeout: float) -> Any:
-    """An open capture of a network stream.
-
-    Args:
-        url: rtsp://, http:// and the like.
-        timeout: seconds for opening it and for each frame, where the library behind OpenCV takes one.
-
-    Raises:
-        SourceError: nobody answers, or what answers is no video.
-    """
-    cv2 = import_cv2()
-    if cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
-        limit = max(1, round(timeout * 1000))
-        keys = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit)
-        capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, list(keys))
-    else:
-        capture = cv2.VideoCapture(url)
-    if not capture.isOpened():
-        raise SourceError(f"{url}: cannot be opened; does the server run, and is the path right?")
     return capture
 
 
