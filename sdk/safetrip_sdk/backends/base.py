@@ -140,7 +140,7 @@ class Slot(Protocol):
         """Of the run that ended last."""
 
     def stage(self) -> str:
-        """Where a run that does not end is: queued, upload, compute or download."""
+        """Where a run that does not end is: queued, upload, compute, download or deliver."""
 
     def close(self) -> None:
         """Free everything; idempotent."""
