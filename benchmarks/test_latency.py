@@ -50,7 +50,7 @@ def test_speed_against_fp32(
     if precision not in Bundle.open(bundle).manifest.precisions:
         pytest.skip(f"{bundle} holds no {precision}")
     if not probe("openvino").available:
-        pytest.skip("OpenVINO is not installed: pip install 'safetrip[cpu]'")
+        pytest.skip("OpenVINO is not installed: pip install openvino")
     size = (frame.shape[0], frame.shape[1])
     options = {"backend": "openvino", "frame_size": size, "slots": 1}
     ratios = []

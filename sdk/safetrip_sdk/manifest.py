@@ -243,7 +243,7 @@ class Manifest:
         if _is_int(version) and version > SCHEMA_VERSION:
             raise ManifestError(
                 f"its schema version is {version}, this SDK reads up to {SCHEMA_VERSION}; "
-                "update safetrip (pip install --upgrade safetrip)"
+                "update safetrip: install the wheel of the one that made the bundle, or a newer one"
             )
         _check_keys(cls, raw, "the manifest", all_required=True)
         raw["classes"] = tuple(_make_all(ClassInfo, raw["classes"], "classes"))

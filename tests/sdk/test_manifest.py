@@ -49,7 +49,7 @@ def test_newer_schema_says_update() -> None:
     raw = json.loads(make_manifest().to_json())
     raw["schema_version"] = SCHEMA_VERSION + 1
     raw["something_new"] = {}
-    with pytest.raises(ManifestError, match=r"schema version is 2.*update safetrip"):
+    with pytest.raises(ManifestError, match=r"schema version is 2.*update safetrip: install the wheel"):
         Manifest.from_json(json.dumps(raw))
 
 

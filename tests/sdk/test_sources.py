@@ -151,7 +151,7 @@ def test_file_that_is_no_video(tmp_path: Path) -> None:
 
 def test_without_opencv(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
-    with pytest.raises(BackendUnavailableError, match=r"safetrip\[camera\]"):
+    with pytest.raises(BackendUnavailableError, match="pip install opencv-python"):
         open_source(folder)
     assert len(read_all(open_source("synthetic://64x48?fps=0&frames=2"))) == 2
 

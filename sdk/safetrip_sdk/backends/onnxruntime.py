@@ -34,7 +34,7 @@ def _import() -> Any:
         import onnxruntime
     except ImportError as error:
         raise BackendUnavailableError(
-            f"onnxruntime: not installed ({error}); pip install 'safetrip[cpu]'"
+            f"onnxruntime: not installed ({error}); pip install onnxruntime"
         ) from error
     return onnxruntime
 

@@ -23,9 +23,7 @@ def _import() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise BackendUnavailableError(
-            f"openvino: not installed ({error}); pip install 'safetrip[cpu]'"
-        ) from error
+        raise BackendUnavailableError(f"openvino: not installed ({error}); pip install openvino") from error
     return openvino
 
 

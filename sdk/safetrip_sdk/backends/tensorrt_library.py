@@ -56,7 +56,7 @@ FLAVORS = {
     ),
     "tensorrt_rtx": Flavor(
         "tensorrt_rtx",
-        "pip install 'safetrip[rtx]'",
+        "pip install tensorrt-rtx cuda-python",
         builds_without_gpu=True,
         jit=True,
         timing_cache=False,

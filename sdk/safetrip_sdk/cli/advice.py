@@ -38,7 +38,7 @@ def advise(
             "run here (why: see above). Without an NVIDIA GPU that is as it should be."
         )
     if chosen is None:
-        lines.append("Nothing can run here. The quickest way: pip install 'safetrip[cpu]'.")
+        lines.append("Nothing can run here. The quickest way: pip install openvino.")
     elif chosen not in GPU_BACKENDS and jetpack is not None:
         lines.append(f"Until then frames go through {chosen} on the CPU, some ten times slower than the GPU.")
     return lines

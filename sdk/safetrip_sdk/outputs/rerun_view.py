@@ -50,7 +50,8 @@ def _import() -> Any:
         import rerun.blueprint
     except ImportError as error:
         raise BackendUnavailableError(
-            f"rerun: not installed ({error}); pip install 'safetrip[view]'"
+            f"rerun: not installed ({error}); pip install rerun-sdk. It brings numpy 2, for which a Jetson's "
+            "own OpenCV was not built: with a CSI camera use --record and look at the recording elsewhere"
         ) from error
     return rerun
 

@@ -39,9 +39,7 @@ def _import(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise BackendUnavailableError(
-            f"mcap: not installed ({error}); pip install 'safetrip[view]'"
-        ) from error
+        raise BackendUnavailableError(f"mcap: not installed ({error}); pip install mcap rosbags") from error
 
 
 class McapWriter:

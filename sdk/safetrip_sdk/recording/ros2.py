@@ -41,7 +41,7 @@ class Ros2:
             from rosbags.typesys import Stores, get_types_from_msg, get_typestore
         except ImportError as error:
             raise BackendUnavailableError(
-                f"rosbags: not installed ({error}); pip install 'safetrip[view]'"
+                f"rosbags: not installed ({error}); pip install mcap rosbags"
             ) from error
         self._store = get_typestore(Stores.ROS2_HUMBLE)
         for name, text in _VISION_MSGS.items():

@@ -36,7 +36,8 @@ def import_cv2() -> Any:
         import cv2
     except ImportError as error:
         raise BackendUnavailableError(
-            f"OpenCV: not installed ({error}); pip install 'safetrip[camera]'"
+            f"OpenCV: not installed ({error}); pip install opencv-python, or on a Jetson, where CSI cameras "
+            "need the system's: sudo apt install python3-opencv"
         ) from error
     return cv2
 

@@ -297,7 +297,7 @@ def test_views_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(SafetripError, match=r"needs a screen, and there is none here .* use --view web"):
         RerunView("window", SCENE_CLASSES)
     monkeypatch.setitem(__import__("sys").modules, "rerun", None)
-    with pytest.raises(BackendUnavailableError, match=r"safetrip\[view\]"):
+    with pytest.raises(BackendUnavailableError, match=r"pip install rerun-sdk\."):
         RerunView("window", SCENE_CLASSES)
 
 

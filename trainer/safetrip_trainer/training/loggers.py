@@ -40,7 +40,7 @@ def _wandb_logger(folder: Path, mode: str, project: str) -> Logger:
     try:
         made = WandbLogger(project=project, name=folder.name, save_dir=folder, offline=offline)
     except ModuleNotFoundError as error:
-        raise TrainerError("--wandb needs Weights & Biases: pip install 'safetrip[wandb]'") from error
+        raise TrainerError("--wandb needs Weights & Biases: pip install wandb") from error
     from wandb.errors import Error
 
     try:
