@@ -162,4 +162,5 @@ def _print_choice(choice: dict[str, Any]) -> None:
     print(f"for frames of {height}x{width} (height x width), in the order in which auto tries them:")
     for item in choice["candidates"]:
         verdict = paint("no  ", "yellow") if item["reason"] else paint("runs", "green")
-        print(f"  {item['backend']:13s} {item['precision'] or '-':5s}  {verdict}  {item['reason']}".rstrip())
+        reason = item["reason"] if item["precision"] else "cannot run here: see above"
+        print(f"  {item['backend']:13s} {item['precision'] or '-':5s}  {verdict}  {reason}".rstrip())
