@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -110,6 +111,21 @@ def test_the_doctor_says_it(
     text = " ".join(capsys.readouterr().out.split())
     assert "This is a Jetson with JetPack 6.1 or 6.2 (Jetson Linux 36.4.3)" in text
     assert "\x1b[" not in text, "no colours where there is no terminal"
+
+
+def test_remedies_name_what_an_index_has() -> None:
+    """SafeTrip is handed over as a file: under its name an index offers nothing, or what is not ours."""
+    root = Path(__file__).parents[2]
+    files = [
+        *(root / "README.md", *(root / "docs").rglob("*.md"), *(root / "examples").rglob("*.py")),
+        *(file for name in ("sdk", "trainer", "calibration") for file in (root / name).rglob("*.py")),
+    ]
+    asked = re.compile(r"pip install [^`\n]*?(?<![\w./*-])safetrip(?![\w/*-])")
+    found = {file.name: asked.findall(file.read_text(encoding="utf-8")) for file in files}
+    assert {name: texts for name, texts in found.items() if texts} == {}
+    assert asked.search("pip install 'safetrip[cpu]'")
+    assert asked.search("pip install --upgrade safetrip")
+    assert not asked.search("pip install 'dist/safetrip-0.1.0+robot-py3-none-any.whl[cpu]'")
 
 
 def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch) -> None:

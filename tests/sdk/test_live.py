@@ -335,7 +335,7 @@ def test_what_is_plainly_misnamed_is_said_at_once(tmp_path: Path, caplog: pytest
     (tmp_path / "camera").touch()
     with pytest.raises(SourceError, match="is no camera"):
         open_source(f"v4l2://{tmp_path / 'camera'}?give_up=0")
-    with pytest.raises(SourceError, match=r"there is no /dev/video98; .*give_up=SECONDS waits"):
+    with pytest.raises(SourceError, match=r"there is no /dev/video98; .*\?give_up=SECONDS waits"):
         open_source("98")
     with pytest.raises(SourceError, match="there is no /nowhere/video0"):
         open_source("v4l2:///nowhere/video0?give_up=0")

@@ -76,15 +76,12 @@ def require_v4l2(device: str, may_come: bool) -> None:
     if path.exists() and not path.is_char_device():
         raise SourceError(f"{device}: cannot be opened: {path} is no camera; videos are given by their path")
     if not path.exists() and not (may_come and path.is_relative_to("/dev")):
-        raise _no_device(device, path)
+        raise SourceError(f"{_no_device(device, path)} (?give_up=SECONDS waits for one)")
 
 
-def _no_device(device: str, path: Path) -> SourceError:
+def _no_device(device: str, path: Path) -> str:
     there = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
-    return SourceError(
-        f"{device}: cannot be opened: there is no {path}; cameras here: {there} "
-        "(?give_up=SECONDS waits for one)"
-    )
+    return f"{device}: cannot be opened: there is no {path}; cameras here: {there}"
 
 
 def open_v4l2(
@@ -107,7 +104,7 @@ def open_v4l2(
     cv2 = import_cv2()
     path = _v4l2_path(device)
     if not path.exists():
-        raise _no_device(device, path)
+        raise SourceError(_no_device(device, path))
     capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
     if not capture.isOpened():
         raise SourceError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from rosbags.rosbag2.enums import StoragePlugin
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from safetrip_sdk import CameraIntrinsics, Prediction, Runtime, Timing, open_source
-from safetrip_sdk.errors import FrameSizeError, SafetripError, SourceError
+from safetrip_sdk.errors import BackendUnavailableError, FrameSizeError, SafetripError, SourceError
 from safetrip_sdk.recording import Comparison, Recorder, RecordingSource, compare
 from safetrip_sdk.recording.recorder import identity
 from tests.sdk.conftest import FRAME_SIZE
@@ -165,6 +166,17 @@ def test_frames_of_another_size_come_again(tmp_path: Path) -> None:
     assert source.read_into(small) is not None
     assert np.array_equal(small, picture(1, (40, 50)))
     assert source.read_into(small) is None
+
+
+@pytest.mark.parametrize("name", ["mcap", "rosbags"])
+def test_what_is_missing_can_be_installed_beside_a_jetsons_opencv(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in [item for item in sys.modules if item.partition(".")[0] == name]:
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(BackendUnavailableError, match=rf"{name}: not installed .*pip install mcap rosbags"):
+        Recorder(tmp_path / "run.mcap")
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
