@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,14 @@ __all__ = [
     "ReliabilityBins",
     "calibrate_confidence",
     "fit_temperature",
+    "require_labels",
     "set_temperature",
     "temperature_of",
 ]
 
 _NODE = "confidence_temperature"
 _PIXELS = 2048  # sampled of each frame to fit on: neighbours say the same
+_TOO_FEW = "confidence needs at least two frames with class labels; take another split, or more frames"
 _LIMITS = (0.05, 20.0)  # of the temperature
 
 
@@ -245,9 +248,21 @@ def _labelled(frames: FrameSet, count: int, seed: int, manifest: Manifest) -> Se
         named = [index for index, item in enumerate(chosen) if _has_labels(item, manifest)]
         if len(named) >= 2:
             return SelectedFrames(chosen, named)
-    raise FramesError(
-        "confidence needs at least two frames with class labels; take another split, or more frames"
-    )
+    raise FramesError(_TOO_FEW)
+
+
+def require_labels(bundle_path: str | Path, frames: FrameSet) -> None:
+    """Whether there is anything to calibrate confidence on, known before other work changes the bundle.
+
+    Raises:
+        FramesError: fewer than two frames have a class label.
+        BundleError: the bundle cannot be read.
+    """
+    manifest = Bundle.open(bundle_path).manifest
+    having = (index for index, labelled in enumerate(frames.labelled) if labelled)
+    found = (index for index in having if _has_labels(frames[index], manifest))
+    if len([*islice(found, 2)]) < 2:
+        raise FramesError(_TOO_FEW)
 
 
 def _has_labels(item: LabelledFrame, manifest: Manifest) -> bool:

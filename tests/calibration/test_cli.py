@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,25 @@ def test_calibrate_adds_both_precisions_from_training_frames(made: Path) -> None
     manifest = Bundle.open(made).manifest
     assert set(manifest.precisions) == {"fp32", "fp16", "int8"}
     assert all("_" in name for name in manifest.calibration["frames"])
+
+
+def test_what_confidence_lacks_is_known_before_the_bundle_changes(
+    made: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(prepared.parent / "scenes/Depth", tmp_path / "scenes/Depth")
+    assert main(["prepare", str(tmp_path / "scenes"), "--out", str(tmp_path / "prepared")]) == 0
+    before = Bundle.open(made).manifest
+    words = ["calibrate", str(made), str(tmp_path / "prepared"), "--precision", "int8", "--confidence"]
+    assert main(words) == 2
+    assert "confidence needs at least two frames with class labels" in capsys.readouterr().err
+    assert Bundle.open(made).manifest == before
+
+
+def test_an_unknown_precision_is_told_all_there_are(
+    made: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", str(made), str(prepared), "--precision", "int4"]) == 2
+    assert "int4: want fp16, int8, both (fp16,int8), or mixed" in capsys.readouterr().err
 
 
 def test_compare_exits_by_its_thresholds(made: Path, prepared: Path, tmp_path: Path) -> None:

@@ -77,14 +77,21 @@ def _names(text: str) -> tuple[str, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate and say what was made, what stayed in float, and why."""
+    from safetrip_calibration.confidence import require_labels
     from safetrip_calibration.errors import CalibrationError
     from safetrip_trainer.data.files import write_json
+    from safetrip_trainer.data.frames import PreparedFrames
 
     status = 0
     record: dict[str, Any] = {}
     precisions = args.precision or (() if args.confidence else ("int8",))
+    unknown = [name for name in precisions if name not in ("fp16", "int8", "mixed")]
+    if unknown:
+        raise CalibrationError(f"--precision {unknown[0]}: want fp16, int8, both (fp16,int8), or mixed")
     if "mixed" in precisions and len(precisions) > 1:
         raise CalibrationError("--precision mixed stands alone: it finds its own mixture of the others")
+    if precisions and args.confidence:
+        require_labels(args.bundle, PreparedFrames(args.prepared, args.judge_split))
     if "mixed" in precisions:
         status, record = _run_mixed(args)
     elif precisions:
