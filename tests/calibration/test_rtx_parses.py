@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from safetrip_calibration.calibrate import calibrate
+from safetrip_sdk.backends.tensorrt_library import Library
 from safetrip_sdk.bundle import Bundle
 from tests.calibration.nets import Scenes
 
@@ -19,8 +20,10 @@ def quantised(bundle: Path, scenes: Scenes) -> Bundle:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_every_precision_builds(quantised: Bundle, precision: str) -> None:
-    trt = pytest.importorskip("tensorrt_rtx")
-    logger = trt.Logger(trt.Logger.ERROR)
+    pytest.importorskip("tensorrt_rtx")
+    # The library goes on using the first logger of the process: one of this function's would be gone by then.
+    library = Library("tensorrt_rtx")
+    trt, logger = library.trt, library.logger
     builder = trt.Builder(logger)
     # Strong typing is the only kind that TensorRT for RTX has: precision is what the tensors say.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))

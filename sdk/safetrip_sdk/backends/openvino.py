@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from safetrip_sdk.backends.cpu_slot import CpuSlot
 from safetrip_sdk.backends.openvino_rewrite import relax_argmax, rewrite_resize
 from safetrip_sdk.device import core_count
 from safetrip_sdk.errors import BackendUnavailableError, InferenceError
+from safetrip_sdk.termination import leave_behind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +27,19 @@ def _import() -> Any:
     except ImportError as error:
         raise BackendUnavailableError(f"openvino: not installed ({error}); pip install openvino") from error
     return openvino
+
+
+@lru_cache(maxsize=1)
+def _core() -> Any:
+    """The process's one Core, never destroyed.
+
+    Each brings a CPU plugin that gives the thread a signal stack of its own, and puts back the one before when
+    it is destroyed: of two that end in the order they began, the second puts back what the first has freed,
+    and the next signal (Ctrl-C) crashes the process.
+    """
+    core = _import().Core()
+    leave_behind(core)
+    return core
 
 
 def version() -> str:
@@ -49,7 +64,7 @@ class OpenVinoBackend:
 
     def __init__(self, model: bytes, options: BackendOptions) -> None:
         self._openvino = _import()
-        core = self._openvino.Core()
+        core = _core()
         self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
         if options.cpu.bf16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise BackendUnavailableError(f"openvino: {self.device} has no bfloat16; leave `bf16` off")
