@@ -73,7 +73,7 @@ except KeyboardInterrupt:
 
 
 def test_ctrl_c_after_several_openvino_runtimes_is_no_crash(tiny_bundle: Path) -> None:
-    """Each OpenVINO core swaps the thread's signal stack; ended in order, the last left a freed one behind."""
+    """Each OpenVINO core swaps the thread's signal stack; ended in order, the last left a freed one."""
     command = [sys.executable, "-c", SEVERAL_THEN_CTRL_C, str(tiny_bundle)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (run.returncode, run.stdout) == (0, "interrupted\n"), run.stderr

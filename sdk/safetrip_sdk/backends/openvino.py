@@ -33,9 +33,9 @@ def _import() -> Any:
 def _core() -> Any:
     """The process's one Core, never destroyed.
 
-    Each brings a CPU plugin that gives the thread a signal stack of its own, and puts back the one before when
-    it is destroyed: of two that end in the order they began, the second puts back what the first has freed,
-    and the next signal (Ctrl-C) crashes the process.
+    Each brings a CPU plugin that gives the thread a signal stack of its own, and puts back the one before
+    when it is destroyed: of two that end in the order they began, the second puts back what the first has
+    freed, and the next signal (Ctrl-C) crashes the process.
     """
     core = _import().Core()
     leave_behind(core)
