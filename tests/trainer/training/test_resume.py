@@ -104,7 +104,7 @@ def test_settings_that_a_checkpoint_brings_along_are_told(
         ("fit", ("--data.ratios", "{surface: 0}"), "want shares, 0 or more, and one above 0"),
         ("fit", ("--data.zoom", "[0.5,2]"), "data.zoom [0.5, 2.0]: want [smallest, largest], 1 or more"),
         ("fit", ("--data.size", "[97,160]"), "97x160: height and width must be multiples of 32"),
-        ("fit", ("--model.init_args.width_mult", "-1"), "width_mult -1.0, decoder_channels 256: not above 0"),
+        ("fit", ("--model.init_args.width_mult", "-1"), "width_mult -1.0: want a number above 0"),
         ("fit", ("--trainer.accelerator", "gpu"), "No supported gpu backend"),
     ],
 )
