@@ -148,13 +148,17 @@ def test_every_unusable_thing_is_named_and_the_rest_is_used(tmp_path: Path) -> N
     assert {"Surface/Surface_001/good", "Surface/Surface_001/nan"} <= used
     assert not {"Surface/Surface_001/cut", "Depth/Depth_001/d1_0", "Depth/Depth_002/d2_0"} & used
     assert report.dropped == {"label cat": 1}
+    assert_labels_are_explained(report)
+    listed = json.loads((tmp_path / "out/problems.json").read_text())
+    assert {item["path"] for item in listed["problems"]} == set(found)
+
+
+def assert_labels_are_explained(report: PrepareReport) -> None:
     console = Console(record=True, width=400, file=io.StringIO())
     print_report(report, console)
     said = console.export_text()
     assert "dropped (outside the 24 classes): label cat 1" in said
     assert "the classes are: sidewalk, braille_guide_blocks, " in said
-    listed = json.loads((tmp_path / "out/problems.json").read_text())
-    assert {item["path"] for item in listed["problems"]} == set(found)
 
 
 def test_of_two_images_of_one_name_the_first_annotated_one_is_used(tmp_path: Path) -> None:
