@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from safetrip_calibration.frames import IGNORE
-
 __all__ = ["DepthError", "LabelOverlap", "to_size"]
 
 MIN_DEPTH = 1e-3  # metres: keeps ratios finite where a net says 0
@@ -36,7 +34,7 @@ class LabelOverlap:
 
     def update(self, predicted: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:
         """Add one frame (equal shapes); returns the share of its labelled pixels that agree (NaN: none)."""
-        valid = (truth != IGNORE) & (truth < self.classes)
+        valid = truth < self.classes  # no id of a class: 255
         index = truth[valid].astype(np.int64) * self.classes + np.minimum(predicted[valid], self.classes - 1)
         counts = np.bincount(index, minlength=self.classes**2).reshape(self.classes, self.classes)
         self.confusion += counts

@@ -96,7 +96,8 @@ def _mse(item: TensorRange, method: Method) -> float:
 def _entropy(item: TensorRange, method: Method) -> float:
     counts = item.histogram.astype(np.float64)
     counts[0] = 0.0
-    top = min(BINS, int(np.ceil(item.largest / item.limit * BINS)))
+    # With the bin that holds the largest value, even on that bin's edge, where ReLU6 cuts.
+    top = int(item.largest / item.limit * BINS) + 1
     ends = np.unique(np.linspace(KL_LEVELS, max(top, KL_LEVELS), CANDIDATES).astype(int))
     divergences = [_divergence(counts, end) for end in ends]
     return float(ends[int(np.argmin(divergences))] * item.limit / BINS)

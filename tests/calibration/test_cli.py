@@ -13,6 +13,8 @@ from safetrip_sdk.bundle import Bundle
 from safetrip_trainer.cli import main
 from tests.calibration.nets import make_manifest
 
+ROOT = Path(__file__).parents[2]
+
 BUDGET = """\
 name: tiny
 device: this machine
@@ -104,6 +106,38 @@ def test_budget_exits_0_or_1(made: Path, tmp_path: Path, prepared: Path) -> None
     narrow.write_text(BUDGET % 0.0001)
     assert main(["budget", str(made), "--budget", str(wide), "--frames-from", str(prepared)]) == 0
     assert main(["budget", str(made), "--budget", str(narrow)]) == 1
+
+
+def test_a_prediction_exits_by_the_budget(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "benchmarks/devices", tmp_path / "devices")
+    (tmp_path / "budgets").mkdir()
+    for name, p50, status in (("wide", 10_000, 0), ("narrow", 0.0001, 1)):
+        file = tmp_path / "budgets" / f"{name}.yaml"
+        file.write_text(BUDGET % p50)
+        assert main(["budget", str(made), "--budget", str(file), "--predict"]) == status
+
+
+def test_a_mixture_that_is_too_slow_exits_with_1(made: Path, tmp_path: Path, prepared: Path) -> None:
+    bundle = tmp_path / "toy.bundle"
+    shutil.copytree(made, bundle)
+    shutil.copytree(ROOT / "benchmarks/devices", tmp_path / "devices")
+    (tmp_path / "budgets").mkdir()
+    (tmp_path / "any.yaml").write_text("precisions: {mixed: {label_agreement: 0.1}}\n")
+    words = ["calibrate", str(bundle), str(prepared), "--precision", "mixed", "--count", "2"]
+    words += ["--judge-count", "1", "--thresholds", str(tmp_path / "any.yaml")]
+    for name, p50, status in (("wide", 10_000, 0), ("narrow", 0.0001, 1)):
+        file = tmp_path / "budgets" / f"{name}.yaml"
+        file.write_text(BUDGET % p50)
+        assert main([*words, "--budget", str(file)]) == status
+
+
+def test_confidence_is_fitted_on_the_split_to_judge_by(made: Path, tmp_path: Path, prepared: Path) -> None:
+    bundle = tmp_path / "toy.bundle"
+    shutil.copytree(made, bundle)
+    words = ["calibrate", str(bundle), str(prepared), "--confidence", "--split", "val"]
+    assert main([*words, "--judge-split", "train"]) == 0
+    # Of the validation frames too few show a class that this net knows.
+    assert main(words) == 2
 
 
 def test_build_makes_an_engine_of_each_precision(made: Path) -> None:

@@ -136,12 +136,21 @@ def test_output_shift_is_what_rounding_really_does_to_the_mean(group: int) -> No
 def test_biases_are_corrected_and_shared_ones_are_not_mixed_up(
     model: ModelProto, scales: dict[str, float]
 ) -> None:
-    graph = Graph(model)
-    means = {"fine": np.full(16, 2.0)}
+    shared = ModelProto()
+    shared.CopyFrom(model)
+    for node in shared.graph.node:
+        if node.name == "node_crp":
+            node.input[2] = "project.bias"
+    graph = Graph(shared)
+    means = {"fine": np.full(16, 2.0), "depthwise.act": np.full(32, 1.0), "pool": np.full(16, 3.0)}
     made = Graph(insert_qdq(graph, place(graph), scales, means))
     shift = output_shift(graph.constant("expand.weight"), means["fine"])
     corrected = made.constant(made.node("node_expand").input[2])
     np.testing.assert_allclose(corrected, graph.constant("expand.bias") - shift, rtol=1e-6)
+    for name, tensor in (("project", "depthwise.act"), ("crp", "pool")):
+        shift = output_shift(graph.constant(f"{name}.weight"), means[tensor])
+        corrected = made.constant(made.node(f"node_{name}").input[2])
+        np.testing.assert_allclose(corrected, graph.constant("project.bias") - shift, rtol=1e-5, atol=1e-6)
     assert made.node("node_adapter").input[2] == "adapter.bias"
 
 
@@ -156,6 +165,9 @@ def test_weights_are_within_half_a_step(weights: np.ndarray) -> None:
     values, steps = quantize_weights(weights)
     assert values.dtype == np.int8
     assert np.abs(values.astype(int)).max() <= LEVELS
+    # Each output channel has its own, of which its largest weight is 127.
+    largest = np.abs(weights.reshape(len(weights), -1)).max(axis=1, initial=0.0)
+    np.testing.assert_allclose(steps, np.maximum(largest / LEVELS, MIN_SCALE), rtol=2.0**-11)
     steps = steps.reshape(-1, *([1] * (weights.ndim - 1)))
     # The scale is rounded to FP16: the largest weight may be clipped by 2**-11 of itself.
     slack = np.abs(weights) * 2.0**-11 + 1e-6

@@ -74,3 +74,25 @@ def test_non_finite_values_name_tensor_and_frame(model: ModelProto, scenes: Scen
             item.CopyFrom(numpy_helper.from_array(value, item.name))
     with pytest.raises(CalibrationError, match=r"scene_000.*fine"):
         collect_ranges(broken, ["fine"], [scenes[0]], 1)
+
+
+def test_means_are_those_of_all_frames_together() -> None:
+    frames = np.random.default_rng(0).normal(3, 2, (4, 5, 6, 7)).astype(np.float32)
+    item = TensorRange()
+    for index, frame in enumerate(frames):
+        item.update(frame[None], offset=index)
+    np.testing.assert_allclose(item.means, frames.mean(axis=(0, 2, 3)), rtol=1e-5)
+    assert filled(np.ones(9)).means is None, "there are no channels"
+
+
+def test_a_sample_sees_every_column_and_other_positions_with_each_frame() -> None:
+    # Columns of 1 and 2 in turn: an even stride would walk down one of them.
+    columns = np.tile([1.0, 2.0], 1 << 16)
+    item = filled(columns)
+    bins = (np.array([1.0, 2.0]) * BINS / item.limit).astype(int)
+    assert item.histogram[bins].min() > 0.4 * item.histogram.sum()
+    # Three frames that are the same: together they show what one would leave out.
+    values = np.arange(3 * (1 << 15), dtype=np.float64)
+    one, three = filled(values), filled(values, values, values)
+    assert one.histogram.sum() < 0.4 * values.size
+    assert three.histogram.sum() == values.size

@@ -51,6 +51,24 @@ def test_entropy_drops_a_lone_outlier_and_keeps_the_body(gaussian: np.ndarray) -
     assert 2.5 < chosen < 15.0
 
 
+def test_entropy_does_not_mind_how_many_values_are_zero(gaussian: np.ndarray) -> None:
+    """Behind a ReLU half of them are."""
+    item, half = filled(np.abs(gaussian)), filled(np.concatenate([np.abs(gaussian), np.zeros(10**7)]))
+    assert threshold(half, Method("entropy")) == threshold(item, Method("entropy"))
+
+
+@pytest.mark.parametrize("name", ["percentile:100", "percentile:99.999", "mse", "entropy"])
+def test_no_threshold_is_beyond_the_largest_value(name: str) -> None:
+    assert threshold(filled(np.full(1000, 4.0)), parse_method(name)) == 4.0
+
+
+@pytest.mark.parametrize("name", ["percentile:99.999", "mse", "entropy"])
+def test_values_that_an_activation_cut_off_are_not_clipped_again(name: str) -> None:
+    """ReLU6's largest value lies on a bin's edge, and is the commonest of all."""
+    values = np.minimum(np.random.default_rng(1).exponential(4, 200_000), 6)
+    assert threshold(filled(values), parse_method(name)) > 5.8
+
+
 @pytest.mark.parametrize("name", ["minmax", "percentile", "mse", "entropy"])
 def test_uniform_values_are_not_clipped_much(name: str) -> None:
     values = np.random.default_rng(1).uniform(0, 6, 200_000)

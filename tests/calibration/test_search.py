@@ -58,6 +58,10 @@ def test_strain_is_the_worst_share_of_a_limit() -> None:
     )
     assert strain({"miou_drop": -2.0, "delta1_drop": None, "label_agreement": 1.0}, limits) == 0.0
     assert strain({"miou_drop": 0.1, "label_agreement": 1.0}, Limits(miou_drop=0.0)) > 1e6
+    # Of the 2 points of labels that may change, 3 did.
+    assert strain({"miou_drop": 0.5, "delta1_drop": 0.4, "label_agreement": 0.97}, limits) == pytest.approx(
+        1.5
+    )
 
 
 def test_the_front_holds_what_nothing_beats() -> None:
@@ -66,3 +70,20 @@ def test_the_front_holds_what_nothing_beats() -> None:
 
     points = [point(3, 0.1), point(1, 2.0), point(2, 0.5), point(2, 0.9), point(4, 0.1), point(2.5, 0.7)]
     assert [(p.latency_ms, p.strain) for p in pareto(points)] == [(1, 2.0), (2, 0.5), (3, 0.1)]
+
+
+def test_an_assignment_exactly_at_its_limit_is_within_it() -> None:
+    chosen, _ = search(["a", "b", "c", "d"], trial, latency, Limits(miou_drop=trial(["a"])["miou_drop"]))
+    assert chosen is not None
+    assert (chosen.in_float, chosen.strain) == (("a",), 1.0)
+
+
+def test_the_block_that_saves_most_is_put_back_first() -> None:
+    """Any one of b, c and d may go back to INT8, not two: the one that is worth most does."""
+
+    def one_of_three(in_float: Sequence[str]) -> dict[str, float]:
+        return {"miou_drop": 2.0 * ("a" not in in_float) + 0.6 * sum(x not in in_float for x in "bcd")}
+
+    chosen, _ = search(["b", "c", "d", "a"], one_of_three, latency, LIMITS)
+    assert chosen is not None
+    assert set(chosen.in_float) == {"a", "b", "c"}

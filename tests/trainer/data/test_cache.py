@@ -167,6 +167,13 @@ def test_a_cache_of_the_first_version_is_still_read(tree: Path, tmp_path: Path) 
         _source(tmp_path / "out")
 
 
+def test_another_size_writes_the_cache_again(tree: Path, tmp_path: Path) -> None:
+    report = prepare(tree, tmp_path / "out", PrepareOptions(workers=1, progress=False, cache_size=(32, 32)))
+    assert report.reused == 0
+    planes = _source(tmp_path / "out").read(report.index.samples[0], 1)
+    assert planes.image.shape[:2] == (32, 40)
+
+
 def test_a_shard_is_webdatasets(original: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
     shards = sorted(str(path) for path in (original / "out/cache").rglob("*.tar"))

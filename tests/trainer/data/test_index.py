@@ -147,3 +147,9 @@ def test_pseudo_labels_are_found_once_both_files_are_there(prepared: Path) -> No
     assert loaded is not None
     np.testing.assert_array_equal(loaded[0], value)
     np.testing.assert_array_equal(loaded[1], value * 2)
+
+
+def test_a_copy_reads_its_own_tree(prepared: Path, tmp_path: Path) -> None:
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    assert PreparedIndex.load(prepared).root.resolve() == tmp_path / "data/tree"
+    assert PreparedIndex.load(tmp_path / "copy/prepared").root.resolve() == tmp_path / "copy/tree"

@@ -64,6 +64,7 @@ def test_a_drive_is_never_split_and_what_lacks_is_named(tmp_path: Path) -> None:
     report = prepare(tree, tmp_path / "out", QUIET)
     reasons = {problem.path.rsplit("/", 1)[-1]: problem.reason for problem in report.problems}
     assert "1 depth file(s) without an image" in reasons[DRIVES[0]]
+    assert len(reasons) == 3, "each is named once"
     assert "unpack KITTI's raw data to Kitti/2011_09_28/" in reasons["2011_09_28_drive_0009_sync"]
     assert "no pixel with a depth" in reasons["0000000006.png"]
     splits = {sample.folder: set() for sample in report.index.samples}

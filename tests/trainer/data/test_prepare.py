@@ -196,6 +196,44 @@ def test_a_disparity_of_zero_everywhere_is_a_problem_not_an_infinite_depth(tmp_p
     assert [sample.id for sample in report.index.samples] == ["Depth/Depth_001/b"]
 
 
+@pytest.mark.parametrize("row", [0, 5])
+def test_depth_is_there_where_a_pixel_has_disparity_and_confidence(tmp_path: Path, row: int) -> None:
+    import cv2
+
+    folder = write_depth(tmp_path / "tree", "Depth/Depth_001", ["a", "b", "c"])
+    disparity, confidence = np.zeros((2, HEIGHT, WIDTH), np.uint16)
+    disparity[row], confidence[row + 1] = 8 * 256, 255
+    for name, column in (("a", 0), ("b", 1)):  # b has both at one pixel, a at none
+        confidence[row, :column] = 255
+        cv2.imwrite(str(folder / f"{name}_disp16.png"), disparity)
+        cv2.imwrite(str(folder / f"{name}_confidence_save.png"), confidence.astype(np.uint8))
+    report = prepare(tmp_path / "tree", tmp_path / "out", QUIET)
+    assert "no pixel with a disparity and confidence" in reasons(report)["Depth/Depth_001/a_disp16.png"]
+    assert [sample.id[-1] for sample in report.index.samples] == ["b", "c"]
+
+
+def test_confidence_is_the_graded_one_where_there_are_both(tmp_path: Path) -> None:
+    folder = write_depth(tmp_path / "tree", "Depth/Depth_001", ["a", "b"])
+    (folder / "a_confidence.png").write_bytes((folder / "a_confidence_save.png").read_bytes())
+    (folder / "b_confidence_save.png").rename(folder / "b_confidence.png")
+    samples = prepare(tmp_path / "tree", tmp_path / "out", QUIET).index.samples
+    assert [str(sample.confidence).rsplit("/", 1)[-1] for sample in samples] == [
+        "a_confidence_save.png",
+        "b_confidence.png",
+    ]
+
+
+def test_a_folder_without_a_usable_sample_takes_no_part_in_the_split(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree")
+    (tree / "Surface/Surface_002/Surface_002.xml").write_text("<annotations>")
+    with pytest.raises(DatasetError, match="no usable folder 'Surface_002'"):
+        prepare(tree, tmp_path / "out", PrepareOptions(("Surface_002",), workers=1, progress=False))
+    for image in (tree / "Surface/Surface_003").glob("*.jpg"):
+        image.write_bytes(b"")
+    notes = prepare(tree, tmp_path / "out", QUIET).notes
+    assert notes == ("surface: no validation folder, its only folder (Surface_001) trains",)
+
+
 def test_the_result_does_not_depend_on_workers_place_or_time(tmp_path: Path) -> None:
     one = prepare(write_tree(tmp_path / "a/tree"), tmp_path / "a/out", QUIET)
     two = prepare(
@@ -205,7 +243,7 @@ def test_the_result_does_not_depend_on_workers_place_or_time(tmp_path: Path) -> 
     assert one.index.samples == two.index.samples
 
 
-def test_the_hash_changes_with_a_label_and_with_the_split(tmp_path: Path) -> None:
+def test_the_hash_changes_with_a_label_the_split_and_the_stereo_camera(tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree")
     first = prepare(tree, tmp_path / "out", QUIET).index.data_hash
     other_split = PrepareOptions(("1",), workers=1, progress=False)
@@ -213,7 +251,11 @@ def test_the_hash_changes_with_a_label_and_with_the_split(tmp_path: Path) -> Non
     xml = tree / "Surface/Surface_001/Surface_001.xml"
     xml.write_text(xml.read_text().replace("20,20", "21,20"))
     hashes.add(prepare(tree, tmp_path / "out", QUIET).index.data_hash)
-    assert len(hashes) == 3
+    # Another baseline is another depth of the same disparity.
+    conf = tree / "Depth/Depth_001/Depth_001.conf"
+    conf.write_text(conf.read_text().replace("120.0", "60.0"))
+    hashes.add(prepare(tree, tmp_path / "out", QUIET).index.data_hash)
+    assert len(hashes) == 4
 
 
 def test_a_second_run_reuses_and_a_change_redoes_only_its_own(
@@ -230,6 +272,18 @@ def test_a_second_run_reuses_and_a_change_redoes_only_its_own(
     os.utime(image, ns=(1, 1))
     assert prepare(tree, tmp_path / "out", QUIET).reused == 16
     assert len(rasterized) == 2
+
+
+def test_an_image_that_goes_is_missed_by_the_unit_that_reads_the_xml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "UNIT_SIZE", 1)
+    tree = write_tree(tmp_path / "tree")
+    assert prepare(tree, tmp_path / "out", QUIET).problems == ()
+    gone = "Surface/Surface_001/frame_1_1.jpg"
+    (tree / gone).unlink()
+    report = prepare(tree, tmp_path / "out", QUIET)
+    assert reasons(report) == {gone: "annotated, but there is no such file"}
 
 
 def test_a_mask_that_was_lost_is_made_again(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,8 +15,9 @@ def square(label: int, low: float, high: float, z_order: int = 0) -> Polygon:
     return Polygon(label, points, z_order)
 
 
-def test_the_boundary_belongs_to_the_polygon() -> None:
-    mask = rasterize([square(3, 2, 5)], 8, 8)
+@pytest.mark.parametrize(("low", "high"), [(2, 5), (1.6, 5.4), (2.4, 4.6)])
+def test_the_boundary_belongs_to_the_polygon(low: float, high: float) -> None:
+    mask = rasterize([square(3, low, high)], 8, 8)
     expected = np.full((8, 8), IGNORE, np.uint8)
     expected[2:6, 2:6] = 3
     np.testing.assert_array_equal(mask, expected)

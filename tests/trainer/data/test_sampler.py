@@ -46,6 +46,8 @@ def test_epochs_differ_and_repeat() -> None:
     assert list(order) == first
     order.set_epoch(1)
     assert list(order) != first
+    # Nor is a seed the epoch of another seed.
+    assert list(BalancedOrder(SOURCES, RATIOS, 94, seed=1)) not in (list(order), first)
 
 
 def test_an_epoch_goes_on_from_any_batch() -> None:

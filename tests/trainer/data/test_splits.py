@@ -90,3 +90,12 @@ def test_the_same_number_goes_the_same_way(members: list[int], seed: int) -> Non
     splits, _ = split_by_fraction(folders(surface=members, polygon=members, depth=members), 0.25, seed)
     for number in members:
         assert len({splits[top.format(number)] for top in TOPS.values()}) == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_number_that_two_sources_share_is_chosen_before_others(seed: int) -> None:
+    """Chosen later, it would find the larger source full, and one walk would train and validate."""
+    splits, _ = split_by_fraction(folders(surface=list(range(1, 9)), polygon=[1, 2]), 0.125, seed)
+    held = {path.rsplit("_", 1)[-1].lstrip("0") for path in val(splits)}
+    assert len(val(splits)) == 2
+    assert len(held) == 1

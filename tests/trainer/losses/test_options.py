@@ -108,6 +108,17 @@ def test_gradient_matching_by_hand() -> None:
     assert float(DepthGradientLoss(scales=1)(depth, target).value) == pytest.approx(math.log(2) / 2, rel=1e-5)
 
 
+def test_gradients_are_taken_at_every_second_pixel_too() -> None:
+    # Columns alternate by ln 2: steps of one pixel all show it, steps of two none; rows never.
+    depth = (torch.tensor([0.25, 0.5]).repeat(4).expand(8, 8) * 1.0)[None, None]
+    target = torch.full((1, 8, 8), 20.0)
+    fine = 8 * 7 * math.log(2)
+    counts = [2 * side * (side - 1) for side in (8, 4, 2)]
+    for scales in (1, 2, 3, 5):  # the fourth has one pixel, and no neighbours
+        value = DepthGradientLoss(scales=scales)(depth, target).value
+        assert float(value) == pytest.approx(fine / sum(counts[:scales]), rel=1e-5)
+
+
 def test_gradient_matching_ignores_scale_and_zero_is_reached() -> None:
     target = torch.rand(2, 16, 16) * 40 + 1
     depth = (target / 80).unsqueeze(1)

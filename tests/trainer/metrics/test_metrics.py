@@ -62,3 +62,7 @@ def test_depth_by_hand() -> None:
     assert result["sq_rel"] == pytest.approx((0.4 + 5.0) / 2)
     # Ratios 1.2 and 2.0.
     assert (result["delta1"], result["delta2"], result["delta3"]) == (0.5, 0.5, 0.5)
+    # 1.5 and 1.9, beside 0 m, which is a millimetre: 1.25, 1.5625 and 1.953 lie between.
+    metrics.update(torch.tensor([15.0, 10.0, 0.0]), torch.tensor([10.0, 19.0, 1.0]))
+    result = metrics.compute()
+    assert (result["delta1"], result["delta2"], result["delta3"]) == (1 / 5, 2 / 5, 3 / 5)
