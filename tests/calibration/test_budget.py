@@ -206,6 +206,14 @@ def test_noise_around_the_limit_passes_and_is_marked() -> None:
     assert slower.decided
 
 
+def test_of_several_rounds_the_largest_memory_and_the_fastest_start_count() -> None:
+    (first,) = rounds(range(1, 41))
+    second = replace(first, startup_s=0.5, peak_memory_mb=3.0)
+    found = {check.name: check.measured.value for check in judge(LENIENT, [first, second])}
+    assert (found["start-up s"], found["peak MB"]) == (0.5, 3.0)
+    assert found == {check.name: check.measured.value for check in judge(LENIENT, [second, first])}
+
+
 @pytest.mark.parametrize(
     ("low", "value", "high", "at_most", "verdict"),
     [

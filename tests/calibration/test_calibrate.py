@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,10 +58,13 @@ def test_what_was_measured_of_the_old_model_goes(bundle: Path, scenes: Scenes) -
     with Bundle.edit(bundle) as draft:
         draft.write("engines/openvino-int8.plan", b"old")
         draft.write("engines/openvino-fp32.plan", b"kept")
+        latency = ({"precision": "int8", "p50_ms": 1.0}, {"precision": "fp32", "p50_ms": 2.0})
+        draft.manifest = replace(draft.manifest, latency=latency)
     calibrate(bundle, scenes, count=4)
-    left = Bundle.open(bundle).manifest.files
-    assert "engines/openvino-int8.plan" not in left
-    assert "engines/openvino-fp32.plan" in left
+    left = Bundle.open(bundle).manifest
+    assert "engines/openvino-int8.plan" not in left.files
+    assert "engines/openvino-fp32.plan" in left.files
+    assert left.latency == latency[1:]
 
 
 def test_no_frames_is_an_error_and_nothing_changes(bundle: Path) -> None:

@@ -190,8 +190,15 @@ def test_a_backend_asked_for_that_cannot_run_is_no_acceptance(quantised: Path, s
         compare(quantised, scenes, ["int8"], ["onnxruntime", absent], thresholds=LOOSE, write=False)
 
 
-def test_no_change_has_no_sign(result: Comparison) -> None:
-    assert "-0.00" not in comparison_table(result)
+def test_no_change_has_no_sign_and_a_loss_is_negative(result: Comparison) -> None:
+    text = comparison_table(result)
+    assert "-0.00" not in text
+    for item in result.candidates:
+        metrics = item.metrics
+        assert metrics["miou"] is not None
+        (line,) = [row for row in text.splitlines() if row.startswith(f"{item.precision} {item.backend}  ")]
+        gained = 100 * (metrics["miou"] - result.reference.metrics["miou"])
+        assert float(line.split()[4]) == pytest.approx(gained, abs=0.006)
 
 
 def test_bad_arguments(quantised: Path, bundle: Path, scenes: Scenes) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from safetrip_calibration.calibrate import calibrate
@@ -34,6 +34,39 @@ from tests.calibration.nets import Scenes
 def _softmax(logits: np.ndarray) -> np.ndarray:
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _bolder(model: ModelProto) -> ModelProto:
+    """The same labels, logits twice as large."""
+    for tensor in model.graph.initializer:
+        if tensor.name in ("logits.weight", "logits.bias"):
+            value = numpy_helper.to_array(tensor) * np.float32(2)
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    return model
+
+
+class _Right:
+    """Scenes of which a bundle's net has three quarters right, by chance."""
+
+    def __init__(self, scenes: Scenes, bundle: Path) -> None:
+        self.scenes = scenes
+        self.names, self.sources = scenes.names, scenes.sources
+        self.labelled = [True] * len(scenes)
+        self.session = onnx_session(Bundle.open(bundle).read("model.fp32.onnx"))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> LabelledFrame:
+        item = self.scenes[index]
+        (labels,) = self.session.run(["labels"], {"frame": item.frame[None]})
+        rng = np.random.default_rng(index)
+        wrong = (labels[0] + 1) % 5
+        truth = np.where(rng.random(labels.shape[1:]) < 0.75, labels[0], wrong).astype(np.uint8)
+        rows, columns = (
+            np.arange(side) * small // side for side, small in zip(item.frame.shape, truth.shape)
+        )
+        return replace(item, labels=np.ascontiguousarray(truth[rows[:, None], columns]))
 
 
 @settings(max_examples=15, deadline=None)
@@ -59,6 +92,13 @@ def test_calibration_error_is_that_of_torchmetrics() -> None:
     assert bins.error == pytest.approx(float(expected), abs=1e-6)
 
 
+def test_a_confidence_on_a_boundary_belongs_to_the_bin_below() -> None:
+    bins = ReliabilityBins(4)
+    bins.update(np.array([0.0, 0.25, 0.26, 0.5, 1.0]), np.array([True, False, True, True, True]))
+    assert bins.pixels.tolist() == [2, 2, 0, 1]
+    assert bins.right.tolist() == [1, 2, 0, 1]
+
+
 def test_the_graph_divides_its_logits(model: ModelProto, scenes: Scenes) -> None:
     frame = {"frame": scenes[0].frame[None]}
     session = onnx_session(model.SerializeToString())
@@ -77,9 +117,12 @@ def test_the_graph_divides_its_logits(model: ModelProto, scenes: Scenes) -> None
 
 def test_every_precision_of_a_bundle_is_fitted(bundle: Path, scenes: Scenes) -> None:
     calibrate(bundle, scenes, precision=("fp16", "int8"), count=4)
+    with Bundle.edit(bundle) as draft:
+        draft.write("engines/openvino-int8.plan", b"with the confidence of before")
     results = calibrate_confidence(bundle, scenes)
     made = Bundle.open(bundle)
     made.verify()
+    assert not [name for name in made.manifest.files if name.startswith("engines/")]
     assert set(results) == set(made.manifest.precisions) == {"fp32", "fp16", "int8"}
     for precision, result in results.items():
         assert result.ece_after < result.ece_before
@@ -96,7 +139,12 @@ def test_every_precision_of_a_bundle_is_fitted(bundle: Path, scenes: Scenes) -> 
 
 
 def test_a_second_fit_finds_the_same_temperature(bundle: Path, scenes: Scenes) -> None:
+    with Bundle.edit(bundle) as draft:  # a net that is half as sure as it may be
+        draft.write("model.fp32.onnx", _bolder(load(draft.read("model.fp32.onnx"))).SerializeToString())
+    scenes = _Right(scenes, bundle)
     first = calibrate_confidence(bundle, scenes)["fp32"]
+    assert 0.2 < first.temperature < 5, "at a limit it would be the same whatever was fitted"
+    assert abs(first.temperature - 1) > 0.1
     second = calibrate_confidence(bundle, scenes)["fp32"]
     assert second.temperature == pytest.approx(first.temperature, rel=1e-3)
     assert second.ece_before == first.ece_before
@@ -105,6 +153,9 @@ def test_a_second_fit_finds_the_same_temperature(bundle: Path, scenes: Scenes) -
     made = Bundle.open(bundle)
     assert temperature_of(load(made.read("model.int8.onnx"))) == pytest.approx(first.temperature, rel=1e-3)
     assert set(made.manifest.calibration["confidence"]) == {"fp32"}
+    assert set(calibrate_confidence(bundle, scenes)) == {"fp32", "int8"}
+    calibrate(bundle, scenes, precision="int8", count=4)
+    assert set(Bundle.open(bundle).manifest.calibration["confidence"]) == {"fp32"}
 
 
 def test_frames_without_labels_take_no_part_whatever_their_source(bundle: Path) -> None:

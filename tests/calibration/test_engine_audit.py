@@ -34,6 +34,15 @@ def test_all_but_the_heads_are_asked_for(model: ModelProto, quantised: ModelProt
     assert quantized_convolutions(model) == ()
 
 
+def test_a_convolution_kept_in_fp32_is_quantised_all_the_same(model: ModelProto, scenes: Scenes) -> None:
+    """Between its pair, whose scale is FP16, and itself stands a cast."""
+    graph = Graph(model)
+    plan = place(graph)
+    ranges = collect_ranges(graph.model, sorted(set(plan.scale_of.values())), (scenes[0],), 1)
+    made = insert_qdq(graph, plan, make_scales(ranges, Method("minmax")))
+    assert "node_expand" in quantized_convolutions(cast_graph(made, ["node_expand"]))
+
+
 def test_what_runs_wider_and_what_no_layer_names_is_said(quantised: ModelProto) -> None:
     names = quantized_convolutions(quantised)
     layers = [replace(E, onnx_nodes=("some_DequantizeLinear", name)) for name in names]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from safetrip_calibration.errors import FramesError
 from safetrip_calibration.evaluator import Evaluator, evaluation_key
 from safetrip_calibration.frames import LabelledFrame, SelectedFrames
 from safetrip_calibration.graph import Graph, load
-from safetrip_calibration.mixed import MixedOptions, calibrate_mixed
+from safetrip_calibration.mixed import MixedOptions, _rank, calibrate_mixed
 from safetrip_calibration.predict import predict_budget
 from safetrip_calibration.roofline import predict
 from safetrip_calibration.scales import parse_method
@@ -57,6 +59,23 @@ def test_blocks_cover_what_can_be_quantised_once(model: ModelProto) -> None:
     assert blocks["project"] == ("node_project", "node_residual")
     assert blocks["crp"] == ("node_pool", "node_crp", "node_crp.sum")
     assert "node_logits" not in nodes
+
+
+def test_blocks_are_ranked_by_what_they_lose_for_each_millisecond() -> None:
+    saved = {"dear": 1.0, "cheap": 4.0, "harmless": 1.0, "no number": 9.0}
+    lost = {"dear": 0.02, "cheap": 0.04, "harmless": 0.0, "no number": 0.0}
+
+    def latency(in_float: Collection[str]) -> float:
+        return 20.0 - sum(ms for name, ms in saved.items() if name not in in_float)
+
+    sensitivity: dict[str, dict[str, Any]] = {
+        name: {"label_agreement": 1.0 - value / 2, "depth_error_to_fp32": value / 2}
+        for name, value in lost.items()
+    }
+    found = {"pixels": 1, "frames": 1, "first": "a"}
+    sensitivity["no number"].update(depth_error_to_fp32=None, depth_not_finite=found)
+    ranking = _rank(sensitivity, latency, SimpleNamespace(blocks=dict.fromkeys(saved, ())))
+    assert ranking == ["no number", "dear", "cheap", "harmless"]
 
 
 def test_search_writes_model_report_and_plot_and_goes_on_where_it_was(bundle: Path) -> None:
@@ -174,6 +193,7 @@ def test_trials_of_another_version_are_not_gone_on_with(
 
     keys = [key()]
     assert key() == keys[0]
+    assert trial_key(measured, parse_method("minmax"), evaluation_key(frames, manifest, 0.0)) != keys[0]
     monkeypatch.setattr(trials, "__version__", "0.0.0")
     keys.append(key())
     monkeypatch.setattr(trials, "version", lambda name: "0.0.0")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnxruntime
+import pytest
 from onnx import ModelProto
 
 from safetrip_calibration.budget_file import Budget
@@ -49,8 +50,8 @@ def test_there_and_back_it_is_the_same_net(model: ModelProto) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_largest_size_that_fits_is_proposed(model: ModelProto) -> None:
-    wanted = (12 * 32, 12 * 48)
+@pytest.mark.parametrize("wanted", [(12 * 32, 12 * 48), (12 * 48, 12 * 32)])
+def test_the_largest_size_that_fits_is_proposed(model: ModelProto, wanted: tuple[int, int]) -> None:
     large = at_input_size(model, SIZE, wanted)
     enough = fastest(large, wanted, BUDGET, SLOW).ms
     budget = replace(BUDGET, latency_ms={"p50": enough / 2})
@@ -61,10 +62,12 @@ def test_the_largest_size_that_fits_is_proposed(model: ModelProto) -> None:
     assert found.ms <= enough / 2
     (h, w), (full_h, full_w) = found.size, wanted
     assert h % 32 == w % 32 == 0
-    assert abs(w / h - full_w / full_h) < 0.25
+    assert abs(max(w / h, h / w) - 1.5) < 0.25
+    assert (w > h) == (full_w > full_h)
     # Half the time is about half the pixels; one step of 32 more would not have fitted.
     assert 0.3 < h * w / (full_h * full_w) < 0.55
-    next_size = (h + 32, round((h + 32) * full_w / full_h / 32) * 32)
+    shorter = min(h, w) + 32
+    next_size = (shorter, round(shorter * 1.5 / 32) * 32)[:: 1 if w > h else -1]
     assert not fastest(at_input_size(large, wanted, next_size), next_size, budget, SLOW).fits
 
 

@@ -75,6 +75,8 @@ def test_the_roof_is_the_larger_of_compute_and_memory() -> None:
     assert kernel_ms(streaming, "fp32", DEVICE) == (pytest.approx(0.805), "memory")
     assert kernel_ms(streaming, "fp16", replace(DEVICE, fp16_runs_as="fp32"))[0] == pytest.approx(0.805)
     assert kernel_ms(Kernel("k", "memory", 0, 1, 1, 0), "fp32", DEVICE)[1] == "launch"
+    heavy = Kernel("k", "dense", macs=1, read=0, written=0, weights=10**6)
+    assert kernel_ms(heavy, "fp32", DEVICE) == (pytest.approx(0.405), "memory")
 
 
 def test_precisions_are_ordered_and_heads_are_never_int8(model: ModelProto) -> None:
@@ -90,6 +92,15 @@ def test_an_assignment_changes_only_its_kernels(model: ModelProto) -> None:
     mixed = predict(model, (120, 160), DEVICE, "int8", {"node_expand": "fp16"})
     before, after = ({k: ms for k, ms, _ in item.kernels} for item in (plain, mixed))
     assert [name for name in before if before[name] != after[name]] == ["node_expand"]
+    # A kernel runs in the widest type of its nodes; what the frame costs outside of kernels is added once.
+    wide, mixed = (
+        predict(model, (120, 160), DEVICE, "int8", {"node_project": kind, "node_residual": "fp16"})
+        for kind in ("fp16", "int8")
+    )
+    assert wide == mixed
+    assert wide.total_ms > plain.total_ms
+    outside = predict(model, (120, 160), replace(DEVICE, overhead_ms=3.0), "int8")
+    assert outside.total_ms == pytest.approx(plain.total_ms + 3.0)
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
