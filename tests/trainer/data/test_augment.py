@@ -138,6 +138,47 @@ def test_a_window_around_a_pixel_shows_it_and_lies_in_the_frame(
     assert cut.any()
 
 
+def test_labels_and_depth_are_never_averaged() -> None:
+    labels = np.where(np.arange(80) < 37, 0, 20).astype(np.uint8)[None].repeat(60, 0)
+    depth = np.where(labels, np.float32(40), np.float32(2))
+    for size in ((37, 51), (90, 131)):
+        for transform in (TrainingTransform(size, (1.0, 1.0)), evaluation_transform(size)):
+            given = transform(Planes(np.zeros((60, 80, 3), np.uint8), labels, depth), _rng())
+            assert given.labels.unique().tolist() == [0, 20]
+            assert given.depth.unique().tolist() == [2.0, 40.0]
+            assert torch.equal(given.depth > 20, given.labels == 20)
+
+
+def test_chance_is_spread_as_it_says() -> None:
+    transform = TrainingTransform((60, 80), zoom=(1.0, 1.0), jitter=0.0)
+    mirrored = [bool(_red(transform(_scene(), _rng(seed)))[0, 0] > 40) for seed in range(100)]
+    assert 0.3 < np.mean(mirrored) < 0.7
+    # As many windows between 1 and 2 as between 2 and 4.
+    zooms = [Window.random((1.0, 4.0), _rng(seed)).zoom for seed in range(400)]
+    assert 0.4 < np.mean(np.array(zooms) < 2) < 0.6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_colours_are_changed_by_the_matrix_of_rgb(seed: int) -> None:
+    bgr = (_rng(9).integers(0, 256, (40, 60, 3)) * [1.0, 0.6, 0.3]).astype(np.uint8)
+    given = TrainingTransform((40, 60), (1.0, 1.0), jitter=0.4, flip=0.0)(Planes(bgr), _rng(seed))
+    rng = _rng(seed)
+    rng.random(4)  # the window's and the mirror's
+    rgb = bgr[..., ::-1].astype(np.float64)
+    matrix = color_matrix(rgb.mean(axis=(0, 1)), 0.4, rng)
+    expected = (rgb @ matrix[:, :3].T + matrix[:, 3]).clip(0, 255)
+    np.testing.assert_allclose(given.image.permute(1, 2, 0).numpy(), expected, atol=0.7)  # in fixed point
+
+
+def test_a_rare_class_of_few_pixels_draws_as_many_windows_as_one_of_many() -> None:
+    labels = np.zeros((120, 160), np.uint8)
+    labels[2, 2], labels[80:, 120:] = 17, 20
+    planes = Planes(np.zeros((120, 160, 3), np.uint8), labels)
+    transform = TrainingTransform((120, 160), (3.0, 3.0), 0.0, rare_classes=[17, 20], rare_probability=1.0)
+    shown = [bool((transform(planes, _rng(seed)).labels == 17).any()) for seed in range(60)]
+    assert 0.3 < np.mean(shown) < 0.7
+
+
 def test_rare_classes_draw_windows_to_them() -> None:
     labels = np.zeros((120, 160), np.uint8)
     labels[3:6, 150:154] = 17
@@ -183,4 +224,10 @@ def test_the_colour_matrix_is_brightness_contrast_and_saturation_as_torchvision_
         np.testing.assert_allclose(ours(*draw), expected.numpy().transpose(1, 2, 0) * 255, atol=0.2)
     turned = ours(0.0, 0.0, 0.0, 1.0)
     np.testing.assert_allclose(turned @ [0.299, 0.587, 0.114], rgb @ [0.299, 0.587, 0.114], atol=0.5)
-    assert np.abs(turned - rgb).max() > 5
+    # By an eighth of the strength, of the circle of chroma.
+    chroma = [
+        image @ np.array([[0.596, 0.211], [-0.274, -0.523], [-0.322, 0.312]]) for image in (rgb, turned)
+    ]
+    before, after = (item[..., 0] + 1j * item[..., 1] for item in chroma)
+    angles = np.angle(after / before)[np.abs(before) > 10]
+    np.testing.assert_allclose(np.abs(angles), 2 * np.pi * 0.3 / 8, atol=0.01)

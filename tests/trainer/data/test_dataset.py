@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from safetrip_trainer.data.augment import evaluation_transform
+from safetrip_trainer.data.augment import TrainingTransform, evaluation_transform
 from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.data.dataset import SafetripDataset
+from safetrip_trainer.data.files import write_atomic
 from safetrip_trainer.data.frames import PreparedFrames
+from safetrip_trainer.data.images import encode_png
 from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.data.prepare import PrepareOptions, prepare
+from safetrip_trainer.data.sampler import Draw
 from safetrip_trainer.errors import DatasetError
 from tests.trainer.data.small_tree import HEIGHT, WIDTH, write_tree
 
@@ -54,8 +57,8 @@ def test_pseudo_labels_count_above_the_confidence_only(prepared: PreparedIndex) 
     sample = next(sample for sample in prepared.samples if sample.source == "depth")
     labels, confidence = prepared.pseudo_paths(sample)
     labels.parent.mkdir(parents=True, exist_ok=True)
-    half = np.zeros(SIZE, dtype=np.uint8)
-    half[:, 80:] = 230
+    half = np.full(SIZE, 178, dtype=np.uint8)
+    half[:, 80:] = 179  # 0.7 of 255 is 178.5
     cv2.imwrite(str(labels), np.full(SIZE, 14, dtype=np.uint8))
     cv2.imwrite(str(confidence), half)
     try:
@@ -70,6 +73,20 @@ def test_pseudo_labels_count_above_the_confidence_only(prepared: PreparedIndex) 
         confidence.unlink()
 
 
+def test_what_somebody_annotated_comes_before_what_a_teacher_says(prepared: PreparedIndex) -> None:
+    sample = next(sample for sample in prepared.samples if sample.source == "surface")
+    before = SafetripDataset(prepared, [sample], evaluation_transform(SIZE))[0]["labels"]
+    paths = prepared.pseudo_paths(sample)
+    for path, value in zip(paths, (14, 255)):
+        write_atomic(path, encode_png(np.full(SIZE, value, np.uint8)))
+    try:
+        after = SafetripDataset(prepared, [sample], evaluation_transform(SIZE))[0]["labels"]
+    finally:
+        for path in paths:
+            path.unlink()
+    assert torch.equal(before, after)
+
+
 def test_frames_for_calibration_carry_the_same_truth(prepared: PreparedIndex) -> None:
     frames = PreparedFrames(prepared, "all", min_confidence=1)
     by_source = {item.source: item for item in (frames[position] for position in range(len(frames)))}
@@ -77,6 +94,16 @@ def test_frames_for_calibration_carry_the_same_truth(prepared: PreparedIndex) ->
     assert by_source["surface"].depth is None
     assert by_source["depth"].labels is None
     assert by_source["polygon"].frame.dtype == np.uint8
+    known, certain = (
+        sum(
+            int(np.isfinite(item.depth).sum())
+            for item in PreparedFrames(prepared, "all", least)
+            if item.depth is not None
+        )
+        for least in (1, 255)
+    )
+    assert 0 < certain < known
+    assert PreparedFrames(prepared, "all").min_confidence == 255
 
 
 def test_module_prepares_a_raw_tree_by_itself(scenes: Path, tmp_path: Path) -> None:
@@ -110,3 +137,11 @@ def test_a_limit_that_leaves_no_depth_is_said(
     said = [message for message in caplog.messages if "data.val_min_confidence 255" in message]
     assert bool(said) == warns
     assert not [message for message in caplog.messages if "data.min_confidence" in message]
+
+
+def test_each_position_of_a_batch_has_its_own_chance(prepared: PreparedIndex) -> None:
+    sample = prepared.split("train")[0]
+    data = SafetripDataset(prepared, [sample], TrainingTransform(SIZE))
+    one, again, other = (data[Draw(0, (3, 1, position))]["image"] for position in (7, 7, 8))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)

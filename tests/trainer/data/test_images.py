@@ -98,6 +98,18 @@ def test_exif_rotation_is_ignored(tmp_path: Path) -> None:
     assert read_image(path).shape[:2] == (20, 60)
 
 
+def test_a_thumbnails_end_is_not_the_images(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.jpg", width=60, height=20)
+    data = path.read_bytes()
+    thumbnail = b"Exif\0\0" + data[:40] + b"\xff\xd9"
+    whole = data[:2] + b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + data[2:]
+    path.write_bytes(whole)
+    assert read_image(path).shape[:2] == (20, 60)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DatasetError, match="truncated JPEG"):
+        read_image(path)
+
+
 def test_gray_insists_on_its_dtype(tmp_path: Path) -> None:
     image = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
     (tmp_path / "a.png").write_bytes(encode_png(image))

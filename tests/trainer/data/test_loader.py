@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from safetrip_trainer.data.augment import evaluation_transform
 from safetrip_trainer.data.datamodule import SafetripDataModule
+from safetrip_trainer.data.files import write_atomic
+from safetrip_trainer.data.images import encode_png
 from safetrip_trainer.data.loader import SampleLoader
 from safetrip_trainer.data.prepare import PrepareOptions, prepare
+from safetrip_trainer.data.source import TreeSource
 from safetrip_trainer.errors import DatasetError
 from tests.trainer.data.small_tree import write_tree
 
@@ -92,6 +98,9 @@ def test_a_loader_goes_on_at_the_next_batch(tree: Path, workers: int) -> None:
     assert len(second) == len(whole)
     second.batch_sampler.sampler.set_epoch(3)
     assert _same(list(second), list(_loader(tree, epoch=3)))
+    # A state of another epoch than the one that begins says nothing of it.
+    second.load_state_dict(state)
+    assert _same(list(second), list(_loader(tree, epoch=3)))
 
 
 def test_two_processes_see_what_one_sees(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +110,57 @@ def test_two_processes_see_what_one_sees(tree: Path, monkeypatch: pytest.MonkeyP
         for part, batch in zip(list(_loader(tree, batch_size=3)), whole):
             assert part["name"] == batch["name"][rank * 3 : rank * 3 + 3]
             assert torch.equal(part["image"], batch["image"][rank * 3 : rank * 3 + 3])
+    validated: list[str] = []
+    for rank in range(2):
+        monkeypatch.setattr(SafetripDataModule, "_place", lambda self, rank=rank: (rank, 2))
+        validated += [name for batch in _module(tree).val_dataloader() for name in batch["name"]]
+    assert sorted(validated) == sorted(sample.id for sample in _module(tree).index.split("val"))
+
+
+def test_validation_sees_what_the_robot_sees_and_only_certain_truth(tree: Path) -> None:
+    module = _module(tree, pseudo_confidence=0.1)
+    index, samples = module.index, module.index.split("val")
+    for sample in samples:
+        if sample.mask is None:
+            for path in index.pseudo_paths(sample):
+                write_atomic(path, encode_png(np.full((16, 24), 200 if "conf" in path.name else 3, np.uint8)))
+    transform = evaluation_transform((16, 24))
+    expected = [transform(TreeSource(index).read(sample, 255), np.random.default_rng()) for sample in samples]
+    given = [
+        item
+        for batch in module.val_dataloader()
+        for item in zip(batch["image"], batch["labels"], batch["depth"])
+    ]
+    assert len(given) == len(expected)
+    for item, wanted in zip(given, expected):
+        assert all(torch.equal(one, other) for one, other in zip(item, wanted[:3]))
+    # Of the stereo depth the lower half is certain.
+    assert 0 < max(int((item.depth > 0).sum()) for item in expected) <= 8 * 24
+
+
+def test_options_reach_the_samples(tree: Path) -> None:
+    options: dict[str, Any] = {
+        "zoom": (1.5, 3.0), "jitter": 0.1, "rare_probability": 0.4, "rare_classes": ["bus"], "seed": 5,
+        "min_confidence": 77, "pseudo_confidence": 0.6, "pseudo_weighted": True, "max_unreadable": 3,
+    }  # fmt: skip
+    module = _module(tree, cache="off", **options)
+    loader = module.train_dataloader()
+    dataset, transform = loader.dataset, loader.dataset.transform
+    assert (dataset.min_confidence, dataset.pseudo_confidence, dataset.tries) == (77, 0.6, 4)
+    assert dataset.pseudo_weighted
+    assert (transform.size, transform.zoom, transform.jitter) == ((16, 24), (1.5, 3.0), 0.1)
+    assert (transform.rare_probability, transform.rare_classes.tolist()) == (0.4, [8])
+    assert loader.batch_sampler.sampler.seed == 5
+    # The most zoomed window still holds the net's input.
+    assert dataset.source.decode_size == (48, 72)
+
+
+def test_rare_classes_are_those_of_few_pixels_in_training(tree: Path) -> None:
+    module = _module(tree)
+    counts = {"train": {0: 9_000, 2: 101, 6: 80}, "val": {0: 1, 6: 10**9}}
+    samples = tuple(replace(sample, pixels=counts.pop(sample.split, {})) for sample in module.index.samples)
+    module._index = replace(module.index, samples=samples)
+    assert set(module._rare_classes()) == set(range(24)) - {0, 2}
 
 
 @pytest.mark.parametrize("workers", [0, 2])

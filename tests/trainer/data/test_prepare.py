@@ -186,6 +186,16 @@ def test_of_two_images_of_one_name_the_first_annotated_one_is_used(tmp_path: Pat
     assert again["Surface/Surface_001/a"] == "Surface/Surface_001/a.png"
 
 
+def test_of_two_xml_files_the_first_that_names_an_image_holds(tmp_path: Path) -> None:
+    folder = write_annotated(tmp_path / "tree", "Surface/Surface_001", {"a.jpg": polygon("alley")})
+    write_image(folder / "b.jpg")
+    elements = (image_element(name, polygon("roadway")) for name in ("a.jpg", "b.jpg"))
+    (folder / "zzz.xml").write_text(annotations(*elements))
+    report = prepare(tmp_path / "tree", tmp_path / "out", QUIET)
+    assert [list(sample.pixels or {}) for sample in report.index.samples] == [[3], [2]]
+    assert "annotated in two XML files; the first is used" in reasons(report)["Surface/Surface_001/a.jpg"]
+
+
 def test_a_disparity_of_zero_everywhere_is_a_problem_not_an_infinite_depth(tmp_path: Path) -> None:
     import cv2
 
@@ -251,11 +261,14 @@ def test_the_hash_changes_with_a_label_the_split_and_the_stereo_camera(tmp_path:
     xml = tree / "Surface/Surface_001/Surface_001.xml"
     xml.write_text(xml.read_text().replace("20,20", "21,20"))
     hashes.add(prepare(tree, tmp_path / "out", QUIET).index.data_hash)
+    # What lies on top decides the mask, which is named by the same digest.
+    xml.write_text(xml.read_text().replace('label="sidewalk"', 'label="sidewalk" z_order="3"'))
+    hashes.add(prepare(tree, tmp_path / "out", QUIET).index.data_hash)
     # Another baseline is another depth of the same disparity.
     conf = tree / "Depth/Depth_001/Depth_001.conf"
     conf.write_text(conf.read_text().replace("120.0", "60.0"))
     hashes.add(prepare(tree, tmp_path / "out", QUIET).index.data_hash)
-    assert len(hashes) == 4
+    assert len(hashes) == 5
 
 
 def test_a_second_run_reuses_and_a_change_redoes_only_its_own(

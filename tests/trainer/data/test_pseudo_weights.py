@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -58,3 +60,7 @@ def test_pseudo_labels_weigh_by_confidence_and_annotated_pixels_in_full(prepared
     assert loss(batch["confidence"] / 2) == pytest.approx(loss(batch["confidence"]))
     assert loss(torch.ones_like(batch["confidence"])) != pytest.approx(loss(batch["confidence"]), rel=1e-3)
     assert "confidence" not in SafetripDataset(prepared, [surface], transform)[0]
+    # An image that cannot be read belongs to the same batch.
+    lost = replace(surface, image="absent.jpg")
+    data = SafetripDataset(prepared, [lost], transform, 1, 0.1, pseudo_weighted=True, unreadable="blank")
+    assert {"image", "labels", "depth", "confidence"} <= set(data[0])

@@ -45,12 +45,14 @@ def _step() -> _Total:
 
 
 def _batch() -> dict[str, torch.Tensor]:
-    """Four images whose labels lie unevenly: the first two have classes, one of the others has depth."""
+    """Four images whose labels lie unevenly: most classes in the first two, most depth in the others."""
     generator = torch.Generator().manual_seed(1)
     labels = torch.full((4, 64, 64), 255)
     labels[0] = torch.randint(0, 24, (64, 64), generator=generator)
     labels[1, :8] = 3
+    labels[2, :4] = 5
     depth = torch.zeros(4, 64, 64)
+    depth[0, :8] = 30
     depth[3] = torch.rand((64, 64), generator=generator) * 60 + 1
     return {"image": torch.randn(4, 3, 64, 64, generator=generator), "labels": labels, "depth": depth}
 
