@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import multiprocessing
 import os
+import re
 import resource
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -241,8 +244,9 @@ def test_edit_keeps_damage_visible(path: Path) -> None:
         Bundle.open(path).verify()
 
 
-def test_edit_with_a_file_missing(path: Path) -> None:
-    (path / "engines/one.plan").unlink()
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"pl")])
+def test_edit_with_a_file_missing_or_cut_off(path: Path, damage: Callable[[Path], object]) -> None:
+    damage(path / "engines/one.plan")
     with pytest.raises(BundleCorruptError, match=r"one\.plan"), Bundle.edit(path) as draft:
         draft.write("notes.txt", b"hello")
 
@@ -296,6 +300,75 @@ def test_busy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "LOCK_TIMEOUT_S", 0.05)
     with Bundle.edit(path), pytest.raises(BundleBusyError), Bundle.edit(path):
         pass
+
+
+def test_a_folder_replaced_while_its_lock_was_waited_for_is_not_taken_for_the_bundle(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two would change it at once: one holds the lock of the old folder, one that of the new."""
+    monkeypatch.setattr(bundle, "LOCK_TIMEOUT_S", 0.05)
+    real, waiting = fcntl.flock, [True]
+
+    def flock(descriptor: int, how: int) -> None:
+        if waiting:
+            waiting.clear()
+            _add(path, "meanwhile")
+        real(descriptor, how)
+
+    monkeypatch.setattr(bundle.fcntl, "flock", flock)
+    with Bundle.edit(path) as draft:
+        draft.write("later", b"")
+        with pytest.raises(BundleBusyError):
+            _add(path, "second")
+    assert {"meanwhile", "later"} <= set(Bundle.open(path).manifest.files)
+
+
+def test_what_appears_while_a_bundle_is_made_is_not_overwritten(tmp_path: Path) -> None:
+    root = tmp_path / "b"
+    with (  # noqa: PT012
+        pytest.raises(BundleError, match="exists already"),
+        Bundle.create(root, make_manifest()) as draft,
+    ):
+        draft.write("model.fp32.onnx", b"abc")
+        root.mkdir()
+        (root / "holiday.jpg").write_bytes(b"x")
+    assert [item.name for item in root.iterdir()] == ["holiday.jpg"]
+    assert leftovers(root) == []
+
+
+def test_a_change_is_on_the_disk_before_it_takes_the_bundles_place(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut leaves a bundle of empty files, or a manifest without them."""
+    steps: list[str] = []
+    fsync, replace_file, exchange = os.fsync, os.replace, atomic.exchange
+
+    def name_of(file: object) -> str:
+        name = Path(os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else str(file)).name
+        return re.sub(r"^\.(.+)\.[0-9a-f]{12}\..*$", r"\1~", name)
+
+    def synced(descriptor: int) -> None:
+        steps.append(f"sync {name_of(descriptor)}")
+        fsync(descriptor)
+
+    def replaced(source: object, target: object) -> None:
+        steps.append(f"rename {name_of(target)}")
+        replace_file(source, target)  # type: ignore[type-var]
+
+    def exchanged(first: Path, second: Path) -> None:
+        steps.append(f"rename {name_of(second)}")
+        exchange(first, second)
+
+    monkeypatch.setattr(atomic.os, "fsync", synced)
+    monkeypatch.setattr(atomic.os, "replace", replaced)
+    monkeypatch.setattr(atomic, "exchange", exchanged)
+    with Bundle.edit(path) as draft:
+        draft.write("engines/two.plan", b"two")
+    assert steps[:3] == ["sync two.plan~", "rename two.plan", "sync engines"]
+    assert steps[3:6] == ["sync manifest.json~", "rename manifest.json", "sync a.bundle~"]
+    # Every folder of the draft, in any order; the bundle's place; the folder that it stands in.
+    assert sorted(steps[6:8]) == ["sync a.bundle~", "sync engines"]
+    assert steps[8:] == ["rename a.bundle", f"sync {path.parent.name}"]
 
 
 def _add(path: Path, name: str) -> None:

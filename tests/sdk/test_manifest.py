@@ -53,6 +53,9 @@ def test_newer_schema_says_update() -> None:
         Manifest.from_json(json.dumps(raw))
 
 
+CLASSES_256 = [{"name": str(number), "color": [0, 0, 0], "kind": "surface"} for number in range(256)]
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -62,16 +65,23 @@ def test_newer_schema_says_update() -> None:
         (("classes", 1, "name"), "a\nb", "line of text"),
         (("name",), "all files match\x1b[2J", "line of text"),
         (("classes",), [], "1 to 255"),
+        (
+            ("classes",),
+            [{"name": str(n), "color": [0, 0, 0], "kind": "surface"} for n in range(256)],
+            "not 256",
+        ),
         (("classes",), {"a": 1}, "want a list"),
         (("input", "height"), 0, "input.height"),
         (("input", "width"), True, "input.width"),
         (("input", "depth"), 3, "unknown key 'depth'"),
+        (("max_depth",), 0, "max_depth"),
         (("max_depth",), -1, "max_depth"),
         (("max_depth",), "80", "max_depth"),
         (("precisions", "fp7"), {"file": "a", "metrics": {}, "accepted": None}, "fp7"),
         (("precisions", "fp32", "accepted"), "yes", "accepted"),
         (("precisions", "fp32", "accepted"), 0, "accepted"),
         (("files", "../etc/passwd"), {"sha256": "0" * 64, "size": 1}, "relative path"),
+        (("files", "a" * 256), {"sha256": "0" * 64, "size": 1}, "relative path"),
         (("files", "manifest.json"), {"sha256": "0" * 64, "size": 1}, "cannot list itself"),
         (("files", "model.fp32.onnx", "sha256"), "XYZ", "hex"),
         (("files", "model.fp32.onnx", "size"), -1, "bytes"),
