@@ -210,6 +210,9 @@ def test_another_frame_size_by_reopening(tiny_bundle: Path, backend: str, frame:
             runtime(small)
         runtime.reopen(frame_size=(80, 100))
         assert_right(runtime(small), small)
+        runtime.reopen()
+        assert runtime.backend is not None, "opened at once, not at the next frame"
+        assert runtime.backend.spec.frame.shape[1:3] == (80, 100), "for the size it was open for"
 
 
 def test_auto_takes_openvino_and_the_best_accepted_precision(tmp_path: Path, frame: Frame) -> None:

@@ -133,6 +133,22 @@ def test_leaving_early_stops_the_capture_thread() -> None:
         assert runtime(numbered(1), timeout=5).labels[0, 0] == 1
 
 
+def test_leaving_while_a_frame_waits_in_its_slot_gives_the_slot_back() -> None:
+    backend = ScriptedBackend()
+    camera = ScriptedCamera()
+    with scripted(backend, slots=2) as runtime:
+        stream = runtime.stream(camera)
+        camera.give(1)
+        next(stream)
+        backend.gate.clear()
+        camera.give(2, 3)
+        eventually(lambda: camera.asked == 4)
+        camera.end()
+        stream.close()  # type: ignore[attr-defined]
+        backend.gate.set()
+        eventually(lambda: runtime._pipeline is not None and len(runtime._pipeline.pool._free) == 2)
+
+
 def test_frames_go_straight_into_the_slot() -> None:
     backend = ScriptedBackend()
     targets = []

@@ -115,6 +115,22 @@ def test_a_wide_obstacle_is_as_near_as_its_nearest_twentieth(rows: int, sectors:
     assert [item.distance for item in found] == pytest.approx([exact] * sectors, rel=0.02)
 
 
+def test_a_region_is_as_far_as_its_percentile_and_one_near_pixel_makes_it_no_nearer() -> None:
+    labels = np.zeros((40, 60), np.uint8)
+    labels[5:15, 5:25], labels[25:35, 5:25] = TABLE.index("person"), TABLE.index("car")
+    depth = np.full((40, 60), 5.0, np.float32)
+    depth[5:15, 5:25] = np.arange(10, 210).reshape(10, 20)
+    depth[5, 5] = 1.0
+    scene = replaced(cast(CAMERA, (40, 60), [], []), labels, depth)
+    (hazard,) = scene.hazards(sectors=1)
+    assert (hazard.name, hazard.distance) == ("car", 5.0)
+    alone = replaced(scene, np.where(labels == TABLE.index("car"), 0, labels), depth)
+    values = np.sort(depth[5:15, 5:25], axis=None)
+    for percentile in (0, 5, 10, 50, 100):
+        (hazard,) = find_hazards(alone, TABLE, sectors=1, percentile=percentile)
+        assert hazard.distance == np.percentile(values, percentile, method="lower")
+
+
 def test_specks_are_noise_and_a_thin_pole_is_none() -> None:
     scene = cast(CAMERA, SIZE, GROUND, [standing("pole", 0.0, 10.0, 0.12, 3.0)])
     assert [item.name for item in scene.hazards(sectors=1)] == ["pole"]
@@ -269,3 +285,13 @@ def test_sector_edges_rise_from_end_to_end(
     assert edges[-1] == width
     assert (np.diff(edges) >= 1).all()
     assert edges.size == sectors + 1
+
+
+@pytest.mark.parametrize(("width", "sectors"), [(16, 2), (17, 5), (60, 9), (64, 5)])
+def test_sectors_are_equal_angles_from_the_left_rim_to_the_right(width: int, sectors: int) -> None:
+    """An edge is the column that begins nearest to it; pixels reach half a column beyond their centres."""
+    camera = CameraIntrinsics.from_fov(120.0, width, 100)
+    half = math.tan(math.radians(60))
+    angles = np.linspace(-60, 60, sectors + 1)
+    exact = width / 2 * (1 + np.tan(np.radians(angles)) / half)
+    assert np.abs(sector_edges(width, sectors, camera) - exact).max() <= 0.5 + 1e-9

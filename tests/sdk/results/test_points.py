@@ -33,13 +33,17 @@ def test_points_lie_on_the_surfaces_they_come_from() -> None:
 def test_points_without_a_depth_are_left_out() -> None:
     scene = cast(CAMERA, (20, 30), [], [])
     depth = np.full((20, 30), 5.0, np.float32)
-    assert replaced(scene, depth=depth).points(CAMERA).xyz.shape == (600, 3)
+    whole = replaced(scene, depth=depth)
+    assert whole.points(CAMERA).xyz.shape == (600, 3)
+    assert not np.shares_memory(whole.points(CAMERA).labels, whole.labels)
     depth[0, 0], depth[0, 1], depth[0, 2], depth[0, 3] = np.nan, np.inf, 0.0, -1.0
     points = replaced(scene, depth=depth).points(CAMERA)
     assert points.xyz.shape == (596, 3)
     assert points.labels.shape == (596,)
     assert np.isfinite(points.xyz).all()
     labels = points.labels.copy()
+    at_the_limit = replaced(scene, depth=depth).points(CAMERA, max_distance=5.0)
+    assert at_the_limit.labels.size == 596, "only what lies behind it is left out"
     assert replaced(scene, depth=depth).points(CAMERA, max_distance=1.0).xyz.shape == (0, 3)
     assert np.array_equal(labels, points.labels)
 

@@ -83,6 +83,30 @@ def test_blocked_at_once_open_to_the_horizon_and_flaws() -> None:
     assert (replaced(walk, labels=flawed).walkable(sectors=3).free < far / 5).all()
 
 
+@pytest.mark.parametrize(("blocked", "free"), [(1, 9.0), (2, 0.0), (3, 0.0)])
+def test_a_tenth_of_a_sectors_columns_stops_a_robot(blocked: int, free: float) -> None:
+    labels = np.zeros((12, 20), np.uint8)
+    labels[9:, 5 : 5 + blocked] = TABLE.index("roadway")
+    scene = replaced(cast(CAMERA, (12, 20), [], []), labels, np.full((12, 20), 9, np.float32))
+    assert scene.walkable(sectors=1).free.tolist() == [free]
+
+
+@pytest.mark.parametrize(("rows", "ends"), [(2, 1.0), (3, 8.0)])
+def test_three_rows_end_the_way_and_two_are_a_flaw(rows: int, ends: float) -> None:
+    labels = np.zeros((12, 20), np.uint8)
+    labels[7 - rows : 7] = TABLE.index("roadway")
+    depth = np.repeat(np.arange(1, 13, dtype=np.float32)[:, None], 20, axis=1)
+    scene = replaced(cast(CAMERA, (12, 20), [], []), labels, depth)
+    assert scene.walkable(sectors=1).free.tolist() == [ends]
+
+
+def test_a_caution_zone_is_as_near_as_its_nearest_twentieth() -> None:
+    labels = np.full((12, 20), TABLE.index("caution_zone"), np.uint8)
+    depth = np.arange(1, 241, dtype=np.float32).reshape(12, 20)
+    scene = replaced(cast(CAMERA, (12, 20), [], []), labels, depth)
+    assert scene.walkable(sectors=1).caution_ahead.tolist() == [12.0]
+
+
 def test_everything_is_walkable_or_nothing() -> None:
     scene = cast(CAMERA, (8, 6), [], [])
     everything = replaced(scene, labels=np.zeros((8, 6), np.uint8), depth=np.full((8, 6), 9, np.float32))
