@@ -154,6 +154,7 @@ def test_bundle_holds_the_graph_and_says_where_it_comes_from(tmp_path: Path, gra
     bundle = Bundle.open(out)
     bundle.verify()
     assert bundle.manifest.training == {"note": "test"}
+    assert bundle.manifest.precisions["fp32"].accepted is True
     assert (bundle.manifest.input.height, bundle.manifest.input.width) == SIZE
     assert len(bundle.manifest.classes) == 24
     assert bundle.manifest.classes[6].kind == "obstacle"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning import Fabric
 from torch import nn
 
 from safetrip_trainer.data.frames import PreparedFrames
+from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.data.prepare import PrepareOptions, prepare
 from safetrip_trainer.errors import DatasetError
 from safetrip_trainer.inference.pseudo_label import PseudoLabelOptions, pseudo_label
-from tests.trainer.data.small_tree import write_tree
+from safetrip_trainer.model.preprocess import normalize
+from tests.trainer.data.small_tree import HEIGHT, WIDTH, write_tree
 from tests.trainer.data.test_kitti import DRIVES, write_drive
 
 QUIET = PrepareOptions(workers=1, progress=False, cache_size=None)
@@ -58,3 +62,47 @@ def test_what_has_labels_is_known_before_reading(tmp_path: Path) -> None:
     frames = PreparedFrames(index, "all")
     assert frames.labelled == [frames[place].labels is not None for place in range(len(frames))]
     assert set(frames.labelled) == {True, False}
+
+
+class Looking(nn.Module):
+    """Class 1 where it is red, class 2 where it is blue, class 3 towards the right, whatever it sees."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits = torch.full((len(image), 24, *image.shape[-2:]), -20.0)
+        logits[:, 1], logits[:, 2] = image[:, 0], image[:, 2]
+        logits[:, 3] = torch.linspace(-2, 2, image.shape[-1])
+        return logits
+
+
+def test_labels_are_of_the_image_and_of_its_mirror_turned_back(tmp_path: Path) -> None:
+    index = prepare(write_tree(tmp_path / "tree", folders=1), tmp_path / "out", QUIET).index
+    sample = next(sample for sample in index.samples if sample.source == "depth")
+    bgr = index.load_image(sample)
+    rgb = torch.from_numpy(bgr[..., ::-1].transpose(2, 0, 1).copy())[None].float()
+    image, fabric = normalize(rgb), Fabric(accelerator="cpu", devices=1)
+    plain = Looking()(image).softmax(1)
+    mirrored = Looking()(image.flip(-1)).softmax(1).flip(-1)
+    wanted = {False: plain, True: (plain + mirrored) / 2}
+    for flip, chances in wanted.items():
+        options = PseudoLabelOptions((HEIGHT, WIDTH), flip, threshold=0.5, overwrite=True)
+        report = pseudo_label(Looking(), index, options, fabric)
+        assert (report.written, report.kept) == (2, 0)
+        labels, confidence = index.load_pseudo(sample) or (None, None)
+        expected, sure = chances.max(1).indices[0].numpy(), chances.amax(1)[0].numpy() * 255
+        assert labels is not None
+        assert (labels == expected).mean() > 0.999
+        assert len(np.unique(labels)) == 3
+        np.testing.assert_allclose(confidence, sure, atol=1)
+    # Of both images' pixels, and of the threshold asked for.
+    shares = [float((plane > 0.5 * 255).mean()) for plane in _confidences(index)]
+    assert report.confident_share == pytest.approx(np.mean(shares))
+    annotated = [sample for sample in index.samples if sample.mask is not None]
+    assert not any(index.load_pseudo(sample) for sample in annotated)
+
+
+def _confidences(index: PreparedIndex) -> Iterator[np.ndarray]:
+    for sample in index.samples:
+        if sample.source == "depth":
+            _, confidence = index.load_pseudo(sample) or (None, None)
+            assert confidence is not None
+            yield confidence

@@ -84,6 +84,9 @@ def test_inverse_huber_on_a_logarithmic_scale_sees_ratios() -> None:
     for truth in (2.0, 40.0):
         value = loss(torch.full((1, 1, 2, 2), truth * 1.2 / 80), torch.full((1, 2, 2), truth)).value
         assert float(value) == pytest.approx(math.log(1.2) / math.log(100), rel=1e-4)
+    # What is nearer than the scale begins counts as there.
+    near = loss(torch.full((1, 1, 2, 2), 1e-4), torch.full((1, 2, 2), 0.8 * math.e)).value
+    assert float(near) == pytest.approx(1 / math.log(100), rel=1e-4)
 
 
 def test_scale_invariant_error_by_hand() -> None:

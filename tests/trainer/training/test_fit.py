@@ -74,6 +74,10 @@ def test_a_run_leaves_its_record(student: Path, prepared: PreparedIndex) -> None
     assert record["hyper_parameters"]["decoder_channels"] == 32
     # The whole configuration, the trainer's part too.
     assert yaml.safe_load(record["config"])["trainer"]["max_epochs"] == 2
+    # The learning rate moves with each step, and the best epoch is that of the highest score.
+    assert record["lr_schedulers"][0]["last_epoch"] == record["global_step"] > 2
+    best = load_checkpoint(student / "checkpoints" / "best.ckpt")
+    assert best["epoch"] == int(np.argmax(metrics["val/score"]))
 
 
 def test_both_tasks_are_learnt_from_samples_that_each_have_one(prepared: PreparedIndex) -> None:
@@ -326,6 +330,7 @@ def test_options_reach_the_optimizer_and_the_loss(prepared: PreparedIndex, tmp_p
     record = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
     rest, encoder = record["optimizer_states"][0]["param_groups"]
     assert encoder["initial_lr"] == pytest.approx(0.1 * rest["initial_lr"])
+    assert rest["weight_decay"] == encoder["weight_decay"] == record["hyper_parameters"]["weight_decay"]
     names = [key for key in record["state_dict"] if "encoder" in key and "running" not in key]
     assert len(encoder["params"]) == len([name for name in names if "num_batches" not in name])
     assert record["hyper_parameters"]["segmentation"]["loss"] == "ohem"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -11,6 +12,7 @@ import torch
 
 from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.data.index import PreparedIndex
+from safetrip_trainer.errors import CheckpointError
 from safetrip_trainer.losses import (
     DepthGradientLoss,
     HardPixelCrossEntropy,
@@ -22,6 +24,7 @@ from safetrip_trainer.model.checkpoint import write_safetensors
 from safetrip_trainer.model.hydranet import MAX_DEPTH, MIN_DEPTH
 from safetrip_trainer.training import HydraTask
 from safetrip_trainer.training.options import DepthOptions, DistillOptions, SegmentationOptions
+from safetrip_trainer.training.random_state import random_state
 
 
 def _task(**settings: Any) -> HydraTask:
@@ -96,3 +99,28 @@ def test_a_validation_counts_its_own_frames_and_scores_both_tasks(prepared: Prep
     weights = torch.from_numpy(prepared.class_weights)
     assert len(weights.unique()) > 2
     assert torch.equal(task.segmentation_loss.class_weights, weights)
+
+
+def test_a_run_that_goes_on_does_not_need_the_weights_it_began_with(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    task = HydraTask(0.35, 16, init_weights=str(tmp_path / "gone.safetensors"))
+    place = SimpleNamespace(ckpt_path=None, global_step=0, datamodule=None)
+    task._trainer = place
+    with pytest.raises(CheckpointError, match="gone"):
+        task.setup("fit")
+    place.ckpt_path = "runs/a/checkpoints/last.ckpt"
+    task.setup("fit")
+
+
+def test_random_numbers_go_on_where_the_checkpoint_was_written() -> None:
+    """A student draws none; a teacher's dropout does."""
+    task = _task()
+    checkpoint = {"random_state": random_state(task.device)}
+    expected = torch.rand(6)
+    task.on_load_checkpoint(checkpoint)
+    torch.rand(5)  # what Lightning draws meanwhile
+    drawn = []
+    for index in range(2):
+        task.on_train_batch_start(None, index)
+        drawn.append(torch.rand(3))
+    assert torch.equal(torch.cat(drawn), expected)
