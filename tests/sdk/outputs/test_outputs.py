@@ -23,7 +23,7 @@ from safetrip_sdk.outputs.annotated import AnnotatedVideo
 from safetrip_sdk.outputs.lines import JsonLines
 from safetrip_sdk.outputs.rerun_view import RerunView
 from safetrip_sdk.outputs.share import ProcessorShare, idle_seconds, seconds_of
-from safetrip_sdk.overlay import shrink
+from safetrip_sdk.overlay import depth_colors, shrink
 from safetrip_sdk.sources.scene import SCENE_CLASSES, Scene
 
 SCENE = Scene(96, 128)
@@ -325,6 +325,39 @@ def test_obstacles_are_outlined_named_and_caution_zones_hatched() -> None:
     row, column = int(hazard.box[3] * 960), int((hazard.box[0] + hazard.box[2]) / 2 * 1280)
     patch = (slice(row - 15, row + 5), slice(column - 40, column + 40))
     assert not np.array_equal(big[patch], plain[patch]), "its name and distance stand at its foot"
+
+
+def test_near_is_warm_and_the_depth_stands_in_the_lower_right_corner() -> None:
+    near, far = depth_colors(np.array([[1.0, 60.0]], np.float32))[0].astype(int)
+    assert near[2] > near[0] + 50, "BGR: more red than blue"
+    assert far[0] > far[2] + 50
+    labels, depth = SCENE.truth(0.0, (96, 128))
+    prediction = Prediction(labels, depth, None, SCENE_CLASSES, 0, 0, Timing(0, 0, 0, 0, 0))
+    frame = np.full((96, 128, 3), 90, np.uint8)
+    plain, whole = (
+        Overlay(SCENE_CLASSES.infos, legend=False, depth=shown).draw(frame, prediction)
+        for shown in (False, True)
+    )
+    assert np.array_equal(whole[-24:, -32:], depth_colors(depth[::4, ::4]))
+    assert np.array_equal(whole[:72], plain[:72])
+    assert np.array_equal(whole[:, :96], plain[:, :96])
+
+
+def test_the_legend_shows_colours_and_each_obstacle_is_named_once_at_its_nearest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tags: list[str] = []
+    monkeypatch.setattr(Overlay, "_tag", lambda self, image, text, place: tags.append(text))
+    car = SCENE_CLASSES.index("car")
+    labels = np.full((48, 96), car, np.uint8)
+    labels[:20], labels[30:, :4] = 255, SCENE_CLASSES.index("person")
+    depth = np.broadcast_to(np.linspace(20, 3, 96, dtype=np.float32), labels.shape).copy()
+    depth[labels == SCENE_CLASSES.index("person")] = 9.0
+    prediction = Prediction(labels, depth, None, SCENE_CLASSES, 0, 0, Timing(0, 0, 0, 0, 0))
+    image = Overlay(SCENE_CLASSES.infos, depth=False).draw(np.zeros((96, 192, 3), np.uint8), prediction)
+    nearest = min(item.distance for item in prediction.hazards())
+    assert tags == ["person 9.0 m", f"car {nearest:.1f} m"], "the nearest is written last"
+    assert tuple(image[8, 5]) == SCENE_CLASSES.infos[car].color[::-1], "what covers most comes first"
 
 
 def test_a_table_of_classes_is_a_tuple_of_names() -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from mcap.reader import make_reader
+from mcap.writer import Writer
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import QosDurability
@@ -19,7 +24,9 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from safetrip_sdk import CameraIntrinsics, Prediction, Runtime, Timing, open_source
 from safetrip_sdk.errors import BackendUnavailableError, FrameSizeError, SafetripError, SourceError
 from safetrip_sdk.recording import Comparison, Recorder, RecordingSource, compare
+from safetrip_sdk.recording.container import recover_mcap
 from safetrip_sdk.recording.recorder import identity
+from safetrip_sdk.recording.ros2 import image_array
 from tests.sdk.conftest import FRAME_SIZE
 
 CAMERA = CameraIntrinsics(100.0, 101.0, 63.5, 47.5, 128, 96)
@@ -99,6 +106,7 @@ def test_rosbags_reads_every_topic(tmp_path: Path) -> None:
     info = seen["/safetrip/camera_info"][0]
     np.testing.assert_allclose(info.k.reshape(3, 3), [[100, 0, 63.5], [0, 101, 47.5], [0, 0, 1]])
     assert (info.width, info.height) == (128, 96)
+    np.testing.assert_allclose(info.p.reshape(3, 4), np.c_[info.k.reshape(3, 3), np.zeros(3)])
     classes = seen["/safetrip/label_info"][0].class_map
     assert [(item.class_id, item.class_name) for item in classes] == [(0, "sidewalk"), (1, "person")]
     gaps = np.diff(stamps["/safetrip/depth"])
@@ -138,6 +146,83 @@ def test_replay_gives_frames_results_and_intrinsics(tmp_path: Path) -> None:
         assert difference is not None
         assert difference.agreement == pytest.approx(float((other.labels == result.labels).mean()))
     assert isinstance(open_source(path), RecordingSource), "a plain path does as well"
+
+
+def test_stamps_count_from_1970_and_rise_and_the_camera_is_that_of_the_frames(tmp_path: Path) -> None:
+    path = tmp_path / "run.mcap"
+    same = replace(prediction(0), captured_at=time.monotonic_ns())
+    with Recorder(path, intrinsics=CAMERA) as recorder:
+        for _ in range(3):
+            recorder.write(picture(0, (48, 64)), same)
+    with open(path, "rb") as file:
+        rows = [(channel.topic, item) for _, channel, item in make_reader(file).iter_messages()]
+    images = [item for topic, item in rows if topic == "/safetrip/image/compressed"]
+    assert abs(images[0].log_time - time.time_ns()) < 60e9
+    assert np.diff([item.log_time for item in images]).tolist() == [1, 1], "no two frames have the same"
+    assert [item.sequence for item in images] == [0, 1, 2]
+    source = RecordingSource(path)
+    read_all(source)
+    assert source.intrinsics == CAMERA.resized(48, 64)
+
+
+def test_recovering_changes_no_message_and_leaves_nothing_half_made(tmp_path: Path) -> None:
+    path, whole = tmp_path / "run.mcap", tmp_path / "whole.mcap"
+    record(path, form="png")
+    assert recover_mcap(path, whole) == 5 * 5 + 1
+    found = []
+    for item in (path, whole):
+        with open(item, "rb") as file:
+            found.append(
+                [(channel.topic, message) for _, channel, message in make_reader(file).iter_messages()]
+            )
+    fields = ("log_time", "publish_time", "sequence", "data")
+    first, second = (
+        [(topic, *(getattr(message, name) for name in fields)) for topic, message in rows] for rows in found
+    )
+    assert first == second
+    (tmp_path / "text.mcap").write_bytes(b"hello, world")
+    with pytest.raises(SourceError, match="no MCAP file"):
+        recover_mcap(tmp_path / "text.mcap", tmp_path / "new.mcap")
+    assert {item.name for item in tmp_path.iterdir()} == {"run.mcap", "whole.mcap", "text.mcap"}
+
+
+def test_a_recording_of_another_system_is_refused(tmp_path: Path) -> None:
+    with open(tmp_path / "x.mcap", "wb") as file:
+        writer = Writer(file)
+        writer.start(profile="ros1", library="somebody's")
+        writer.finish()
+    with pytest.raises(SourceError, match="profile 'ros1'; only ROS 2"):
+        RecordingSource(tmp_path / "x.mcap")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_images_with_padded_rows_and_either_byte_order_are_read(order: str) -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    rows = np.zeros((2, 16), np.uint8)  # twelve bytes, and four that mean nothing
+    rows[:, :12] = values.astype(f"{order}f4").view(np.uint8)
+    message = SimpleNamespace(
+        encoding="32FC1", is_bigendian=order == ">", width=3, height=2, step=16, data=rows.ravel()
+    )
+    assert np.array_equal(image_array(message, "x"), values)
+    message.data = rows.ravel()[:-1]
+    with pytest.raises(SourceError, match="31 bytes are no 2 rows of 16"):
+        image_array(message, "x")
+
+
+def test_what_differs_is_found_and_held_to_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "run.mcap"
+    record(path, frames=1, form="png")
+    ((_, result),) = read_all(RecordingSource(path))
+    now = prediction(0)
+    deeper = compare(replace(now, depth=now.depth + np.float32(0.5)), result)
+    assert deeper is not None
+    assert (deeper.agreement, deeper.depth_max) == (1.0, pytest.approx(0.5, abs=1e-4))
+    assert compare(replace(now, confidence=None), result) is not None
+    other = replace(now, labels=1 - now.labels)
+    for least, ok in ((0.01, False), (0.0, True)):
+        loose = Comparison(exact=False, least=least)
+        loose.add(other, result, "0")
+        assert (loose.ok, len(loose.failed), loose.agreement) == (ok, 0 if ok else 1, 0.0)
 
 
 def test_jpeg_is_smaller_close_and_not_called_lossless(tmp_path: Path) -> None:
