@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -14,11 +15,13 @@ import pytest
 import torch
 
 from safetrip_sdk.bundle import Bundle
+from safetrip_trainer.data.augment import evaluation_transform
+from safetrip_trainer.data.planes import Planes
 from safetrip_trainer.errors import ExportError
 from safetrip_trainer.export import export_bundle
 from safetrip_trainer.export.graph import DeployGraph
 from safetrip_trainer.export.onnx_file import OPSET, to_onnx
-from safetrip_trainer.export.verify import verify_export
+from safetrip_trainer.export.verify import ExportCheck, ExportLimits, _require_within, verify_export
 from safetrip_trainer.model.hydranet import HydraNet
 from safetrip_trainer.model.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
@@ -165,3 +168,36 @@ def test_odd_input_size_is_refused_before_any_work(tmp_path: Path, graph: Deploy
     with pytest.raises(ExportError, match="multiples of 32"):
         export_bundle(graph.net, (100, 128), tmp_path / "odd.bundle", _frames(), {})
     assert not (tmp_path / "odd.bundle").exists()
+
+
+class _Recorder(torch.nn.Module):
+    """Keeps what it is shown, and finds every class as likely, a quarter of the depth away."""
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.seen = image
+        shape = (image.shape[-2] // 4, image.shape[-1] // 4)
+        return torch.zeros(1, 24, *shape), torch.full((1, 1, *shape), 0.25)
+
+
+def test_the_net_sees_what_it_saw_in_training() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
+    net = _Recorder()
+    _, metres, confidence = DeployGraph(net, (64, 96))(torch.from_numpy(frame[None]))
+    expected = evaluation_transform((64, 96))(Planes(frame), np.random.default_rng()).image
+    torch.testing.assert_close(net.seen[0], expected)
+    assert metres.unique().tolist() == [20.0]
+    assert confidence.unique().tolist() == [11]  # 255 / 24, rounded
+
+
+@pytest.mark.parametrize(
+    ("check", "fine"),
+    [
+        (ExportCheck(1, 0.999, 1e-3, 1e-3), True),
+        (ExportCheck(1, 0.998, 0.0, 0.0), False),
+        (ExportCheck(1, 1.0, 2e-3, 0.0), False),
+        (ExportCheck(1, 1.0, 0.0, 2e-3), False),
+    ],
+)
+def test_each_limit_of_the_export_counts(check: ExportCheck, fine: bool) -> None:
+    with nullcontext() if fine else pytest.raises(ExportError, match="differs from torch"):
+        _require_within(check, ExportLimits())
