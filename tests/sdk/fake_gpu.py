@@ -88,6 +88,7 @@ class FakeCuda(types.ModuleType):
 
     Attributes:
         calls: names of all calls, in order.
+        flags: function -> how often each of its flags (or modes) was given.
         live: resource -> name of the call that frees it.
         faults: what must never happen (a double free, use of what is freed, the default stream).
         fail_at: index of the call that fails, with `code`.
@@ -99,7 +100,9 @@ class FakeCuda(types.ModuleType):
     cudaEventDefault, cudaEventBlockingSync, cudaEventRecordExternal = 0, 1, 1
     cudaHostAllocPortable, cudaHostAllocMapped = 1, 2
     cudaMemcpyKind = types.SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
-    cudaStreamCaptureMode = types.SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
+    cudaStreamCaptureMode = types.SimpleNamespace(
+        cudaStreamCaptureModeGlobal=0, cudaStreamCaptureModeThreadLocal=1
+    )
     cudaDeviceAttr = types.SimpleNamespace(
         cudaDevAttrComputeCapabilityMajor="major",
         cudaDevAttrComputeCapabilityMinor="minor",
@@ -119,6 +122,7 @@ class FakeCuda(types.ModuleType):
         }
         self.properties = types.SimpleNamespace(name=b"Fake GPU", totalGlobalMem=15536 << 20)
         self.calls: list[str] = []
+        self.flags: dict[str, Counter[int]] = {}
         self.live: dict[Any, str] = {}
         self.faults: list[str] = []
         self.fail_at: int | None = None
@@ -154,6 +158,8 @@ class FakeCuda(types.ModuleType):
         if name == "cudaGetLastError":
             return (Code(self.broken),)
         self.calls.append(name)
+        if "Flags" in name or name in ("cudaHostAlloc", "cudaStreamBeginCapture"):
+            self.flags.setdefault(name, Counter())[args[-1]] += 1
         freed = name in ACQUIRING.values() and args[0] != 0
         if freed and self.live.pop(args[0], None) != name:
             self.faults.append(f"{name} of {args[0]!r}, which is not alive")

@@ -283,6 +283,8 @@ def test_overlay_uses_the_bundles_colours() -> None:
     assert image.shape == frame.shape
     assert tuple(image[0, 0]) == CLASSES[0].color[::-1]
     assert tuple(image[0, 319]) == CLASSES[2].color[::-1]
+    drawn = {tuple(colour) for colour in image.reshape(-1, 3).tolist()}
+    assert drawn == {CLASSES[0].color[::-1], CLASSES[2].color[::-1], (255, 255, 255)}, "none in between"
     assert np.array_equal(
         Overlay(CLASSES, alpha=0.0, legend=False, depth=False).draw(frame, prediction), frame
     )
@@ -362,6 +364,8 @@ def test_video_writer_keeps_the_old_file_until_done(tmp_path: Path) -> None:
         writer.write(np.zeros((40, 60, 3), np.uint8))
         assert path.read_bytes() == b"old"
     assert path.read_bytes() != b"old"
+    capture = cv2.VideoCapture(str(path))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 2, "a frame of another size is not left out"
     with VideoWriter(tmp_path / "none.avi", 10):
         pass
     assert [item.name for item in tmp_path.iterdir()] == ["v.avi"]

@@ -89,6 +89,13 @@ def test_every_door(
     assert cuda.live == {}
     counts = Counter(cuda.calls)
     assert counts["cudaGraphInstantiate"] == slots
+    assert cuda.flags == {
+        "cudaStreamCreateWithFlags": {1: slots},  # not synchronised with the default stream
+        "cudaEventCreateWithFlags": {0: 3 * slots, 1: slots},  # the last one lets its waiter sleep
+        "cudaEventRecordWithFlags": {1: 2 * slots},  # external: the graph records them anew
+        "cudaHostAlloc": {3 if integrated else 1: 3 * slots},  # portable; mapped
+        "cudaStreamBeginCapture": {1: slots},  # other threads may do what they like meanwhile
+    }
     assert counts["cudaMalloc"] == (0 if integrated else 3 * slots), "mapped memory needs no device memory"
     if integrated:
         kinds = set(cuda.calls) & {"cudaMemcpyAsync"}

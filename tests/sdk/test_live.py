@@ -274,9 +274,10 @@ def test_who_takes_his_time_is_not_told_that_the_camera_hangs() -> None:
         assert source.stats().stalls == 0
 
 
-def test_any_error_while_opening_again_is_tried_again() -> None:
+def test_any_error_while_opening_again_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safetrip_sdk.sources.live._PAUSES", (0.01, 0.02))  # the last one from then on
     first, second = FakeCapture(), FakeCapture()
-    answers: list[object] = [first, RuntimeError("not what was expected"), second]
+    answers: list[object] = [first, *[RuntimeError("not what was expected")] * 4, second]
 
     def opener() -> FakeCapture:
         answer = answers.pop(0)

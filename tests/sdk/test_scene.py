@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from safetrip_sdk import Prediction, Timing, open_source
 from safetrip_sdk.errors import SourceError
+from safetrip_sdk.sources import IterableSource
 from safetrip_sdk.sources.paced import PacedSource
 from safetrip_sdk.sources.scene import CAMERA_HEIGHT, HORIZON, SCENE_CLASSES, Scene, Thing
 from safetrip_sdk.sources.synthetic import SyntheticSource
@@ -103,6 +105,34 @@ def test_realtime_paces_a_file(tmp_path: Path) -> None:
     while quicker.read_into(out) is not None:
         pass
     assert time.monotonic() - started >= 9 / 500
+
+
+@pytest.mark.parametrize(
+    ("fps", "asleep"), [(0.0, [0.1, 0.9]), (10.0, [0.1, 0.1])], ids=["its own times", "a rate"]
+)
+def test_a_recording_is_played_at_its_own_times(
+    monkeypatch: pytest.MonkeyPatch, fps: float, asleep: list[float]
+) -> None:
+    clock = SimpleNamespace(now=50.0, slept=[])
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+        clock.slept.append(seconds)
+
+    clock.monotonic, clock.monotonic_ns, clock.sleep = lambda: clock.now, lambda: int(clock.now * 1e9), sleep
+    monkeypatch.setattr("safetrip_sdk.sources.paced.time", clock)
+
+    class Recorded(IterableSource):
+        def grab(self) -> int | None:
+            self.media_time = (0.0, 0.1, 1.0, 1.0)[self._count]
+            return super().grab()
+
+    inner = Recorded([np.zeros((4, 4, 3), np.uint8)] * 3)
+    inner.fps, inner.media_time = 30.0, 0.0
+    source = PacedSource(inner, fps)
+    while source.grab() is not None:
+        pass
+    assert clock.slept == pytest.approx(asleep)
 
 
 def test_images_need_a_rate_to_be_paced(tmp_path: Path) -> None:

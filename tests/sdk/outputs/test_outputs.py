@@ -184,6 +184,17 @@ def test_helping_threads_count() -> None:
         ProcessorShare(2)
 
 
+def test_what_helping_threads_took_is_booked(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = iter((0.0, 1.0))
+    monkeypatch.setattr("safetrip_sdk.outputs.share._LOOK", 0.0)
+    monkeypatch.setattr("safetrip_sdk.outputs.share.seconds_of", lambda names: next(taken))
+    monkeypatch.setattr("safetrip_sdk.outputs.share.idle_seconds", lambda: 0.0)
+    bucket = ProcessorShare(0.1, ("encoder",))
+    bucket.settle(bucket.claim(100.0), 0.0)
+    assert not bucket.open(109.9), "a second of theirs is a tenth of ten"
+    assert bucket.open(110.1)
+
+
 @pytest.mark.parametrize(("widest", "size"), [(40, (32, 24)), (128, (128, 96)), (0, (128, 96))])
 def test_a_video_is_made_smaller_by_whole_numbers(tmp_path: Path, widest: int, size: tuple[int, int]) -> None:
     path = tmp_path / "a.avi"

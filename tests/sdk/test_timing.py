@@ -1,0 +1,92 @@
+"""Where a frame's time goes, and how long others wait for it: with the clock in the test's hand."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import pytest
+
+from safetrip_sdk.backends.base import StageTimes
+from safetrip_sdk.pool import SlotPool
+from tests.sdk.scripted import ScriptedBackend, ScriptedSlot, numbered, scripted
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The pipeline's; stands still unless a test moves it."""
+    clock = types.SimpleNamespace(now=10**12)
+    clock.monotonic_ns = lambda: clock.now
+    monkeypatch.setattr("safetrip_sdk.pipeline.time", clock)
+    return clock
+
+
+@pytest.mark.parametrize("door", ["call", "submit"])
+def test_every_millisecond_is_in_its_stage(clock: Any, monkeypatch: pytest.MonkeyPatch, door: str) -> None:
+    backend = ScriptedBackend()
+    monkeypatch.setattr(ScriptedSlot, "times", lambda self: StageTimes(1.0, 5.0, 2.0))
+    passes = {"load": 3 * MS, "wait": 10 * MS, "read": 4 * MS}
+
+    def step(call: str) -> None:
+        clock.now += passes.get(call, 0)
+
+    with scripted(backend) as runtime:
+        backend.fail = step
+        captured = clock.now - 100 * MS
+        if door == "call":
+            prediction = runtime(numbered(1), captured_at=captured)
+        else:
+            prediction = runtime.submit(numbered(1), captured_at=captured).result(10)
+    timing = prediction.timing
+    assert prediction.captured_at == captured
+    assert (timing.upload, timing.compute, timing.download) == pytest.approx((1 + 3, 5, 2 + 4))
+    assert timing.wait == pytest.approx(3 + 10 - (4 + 5 + 2)), "what is left until the outputs are there"
+    assert timing.total == pytest.approx(100 + 3 + 10 + 4), "from the capture on"
+
+
+def test_a_timeout_counts_from_the_call_and_not_from_the_launch(
+    clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = ScriptedBackend()
+    waits: list[float | None] = []
+    real = ScriptedSlot.wait
+
+    def wait(self: ScriptedSlot, timeout: float | None) -> bool:
+        waits.append(timeout)
+        return real(self, timeout)
+
+    def slow_load(call: str) -> None:
+        clock.now += 3000 * MS if call == "load" else 0
+
+    monkeypatch.setattr(ScriptedSlot, "wait", wait)
+    with scripted(backend) as runtime:
+        backend.fail = slow_load
+        runtime(numbered(1), timeout=10.0)
+    assert waits[0] == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_slots_are_waited_for_as_long_as_others_come_back(monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    slots: list[Any] = [object() for _ in range(4)]
+    pool = SlotPool(slots, lambda: None)
+    away = [pool.acquire(0.0) for _ in slots][lost:]
+    clock = types.SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr("safetrip_sdk.pool.time", clock)
+
+    class Changed:
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def wait(self, seconds: float) -> None:
+            """Four fifths of a second, then a slot is back; where none comes, all the time there is."""
+            clock.now += 0.8 if away else seconds
+            if away:
+                pool._free.append(away.pop())  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pool, "_changed", Changed())
+    assert pool.drain(1.0) == (lost == 0)
+    assert clock.now == pytest.approx(4 * 0.8 if lost == 0 else 3 * 0.8 + 1.0)
