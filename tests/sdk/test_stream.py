@@ -95,6 +95,21 @@ def test_latest_is_fresh_for_a_slow_consumer() -> None:
         assert sorted(ages)[len(ages) // 2] <= 4
 
 
+def test_a_slow_consumer_gets_the_newest_result_and_the_older_one_is_counted() -> None:
+    camera = ScriptedCamera()
+    with scripted(ScriptedBackend()) as runtime:
+        stream = runtime.stream(camera)
+        for value in (1, 2, 3):
+            camera.give(value)
+            if value == 1:
+                assert next(stream).labels[0, 0] == 1
+            eventually(lambda count=value: camera.asked == count + 1 and runtime.stats().frames == count)
+        eventually(lambda: runtime.stats().dropped == 1)
+        assert next(stream).labels[0, 0] == 3
+        camera.end()
+        assert list(stream) == []
+
+
 def test_error_policy() -> None:
     backend = ScriptedBackend(0.2)
     with scripted(backend, slots=2) as runtime:
