@@ -66,7 +66,7 @@ class EngineKey:
     precision: str
 
     def __str__(self) -> str:
-        gpu = re.sub(r"[^a-z0-9]+", "-", self.gpu.lower()).strip("-") or "gpu"
+        gpu = _slug(self.gpu) or "gpu"
         capability = self.compute_capability.lower().replace(".", "")
         if gpu == ANY:
             place = ANY if capability == ANY else f"{ANY}-{capability}"

@@ -98,6 +98,10 @@ def test_interrupt_ends_cleanly_with_the_statistics(tiny_bundle: Path, tmp_path:
             ["run", "BUNDLE", "--source", "synthetic://64x48", "--json", "/nowhere/x"],
             "/nowhere does not exist",
         ),
+        (
+            ["run", "BUNDLE", "--source", "nowhere.mp4", "--video", "/nowhere/x.mp4"],
+            "/nowhere does not exist",
+        ),
         (["run", "BUNDLE", "--source", "synthetic://64x48", "--stats", "/tmp"], "/tmp: is a folder"),
         (["run", "BUNDLE", "--source", "synthetic://64x48", "--intrinsics", "0,1,2,3"], "want FX,FY,CX,CY"),
         (["run", "BUNDLE", "--source", "synthetic://64x48", "--precision", "int8"], "no usable precision"),

@@ -15,6 +15,7 @@ from typing import Any
 
 from safetrip_sdk._version import __version__
 from safetrip_sdk.cli.options import check_output
+from safetrip_sdk.cli.suggestions import SuggestingParser
 from safetrip_sdk.errors import SafetripError
 from safetrip_sdk.termination import sigterm_raises
 
@@ -36,7 +37,7 @@ exit status: 0 done, 1 a check failed, 2 bad input or no backend, 130 interrupte
 
 def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     """The parser of the whole command, and each verb's module."""
-    parser = argparse.ArgumentParser(
+    parser = SuggestingParser(
         prog="safetrip",
         description="SafeTrip on the robot: camera frames to surfaces, obstacles and metric depth.",
         epilog=_EPILOG,
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     try:
         with sigterm_raises(KeyboardInterrupt()):
-            for option in ("json", "stats"):
+            for option in ("json", "stats", "video", "record"):
                 check_output(getattr(args, option, None))
             return int(modules[args.verb].run(args) or 0)
     except SafetripError as error:

@@ -161,7 +161,10 @@ def _open_path(uri: SourceUri) -> FrameSource:
     text = uri.target
     path = Path(text)
     if path.is_dir():
-        files = sorted(item for item in path.iterdir() if item.suffix.lower() in IMAGE_SUFFIXES)
+        entries = list(path.iterdir())
+        files = sorted(item for item in entries if item.suffix.lower() in IMAGE_SUFFIXES)
+        if not files and any(item.is_dir() for item in entries):
+            raise SourceError(f"{text}: folders, but no images there; give a glob, such as '{path}/**/*.jpg'")
         return ImageSource(files, text)
     if path.exists():
         if path.suffix.lower() in IMAGE_SUFFIXES:

@@ -8,9 +8,23 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from safetrip_sdk.backends import BACKENDS
 from safetrip_sdk.cli.options import frame_size
+from safetrip_sdk.manifest import PRECISIONS
+from safetrip_trainer.errors import TrainerError
 
-__all__ = ["fraction", "numbers", "output_file", "output_folder", "positive", "size", "sizes", "whole"]
+__all__ = [
+    "add_predictor_arguments",
+    "fraction",
+    "numbers",
+    "output_file",
+    "output_folder",
+    "positive",
+    "require_predictor",
+    "size",
+    "sizes",
+    "whole",
+]
 
 
 def size(text: str) -> tuple[int, int]:
@@ -21,6 +35,29 @@ def size(text: str) -> tuple[int, int]:
 def sizes(text: str) -> list[tuple[int, int]]:
     """Several of `size`, with commas between."""
     return [size(part) for part in text.split(",")]
+
+
+def add_predictor_arguments(parser: argparse.ArgumentParser) -> None:
+    """A checkpoint or a bundle and how it is asked, as `open_predictor` has it."""
+    parser.add_argument("source", metavar="CKPT_OR_BUNDLE", type=Path, help="a checkpoint or a bundle")
+    parser.add_argument(
+        "--input-size",
+        type=size,
+        metavar="HEIGHTxWIDTH",
+        help="for a checkpoint, such as 288x512; default: as trained",
+    )
+    parser.add_argument(
+        "--backend", choices=("auto", *BACKENDS), default="auto", help="for a bundle; default auto"
+    )
+    parser.add_argument(
+        "--precision", choices=("auto", *PRECISIONS), default="auto", help="for a bundle; default auto"
+    )
+
+
+def require_predictor(args: argparse.Namespace) -> None:
+    """TrainerError where there is nothing at its path: told at once, where torch takes seconds to import."""
+    if not args.source.exists():
+        raise TrainerError(f"{args.source}: no such file or folder; give a checkpoint or a bundle")
 
 
 def numbers(kind: type[int] | type[float]) -> Callable[[str], list[float]]:

@@ -32,7 +32,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="HEIGHTxWIDTH",
         help="of the camera's frames (1080x1920)",
     )
-    parser.add_argument("--precisions", type=_names, default=None, metavar="A,B", help="(all in the bundle)")
+    parser.add_argument(
+        "--precision",
+        "--precisions",
+        dest="precisions",
+        type=_names,
+        default=None,
+        metavar="A,B",
+        help="(all in the bundle)",
+    )
     parser.add_argument(
         "--compute-capabilities", type=_names, default=[], metavar="SM86,SM89", help="rtx: (all it supports)"
     )
@@ -43,7 +51,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def run(args: argparse.Namespace) -> int | None:
+def run(args: argparse.Namespace) -> None:
     """Build, and say what came out."""
     from dataclasses import asdict
 
@@ -66,4 +74,3 @@ def run(args: argparse.Namespace) -> int | None:
         print(f"{info.file}: {files[info.file].size / 1e6:.1f} MB, {info.seconds:.1f} s")
     if args.json:
         write_json(args.json, [{**asdict(info), "size": files[info.file].size} for info in built])
-    return None

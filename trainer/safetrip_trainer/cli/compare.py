@@ -18,7 +18,7 @@ HELP = "every precision and backend present against FP32, on the same frames, ju
 EPILOG = """\
 examples:
   trainer compare sidewalk.bundle data/prepared --json runs/compare.json
-  trainer compare sidewalk.bundle data/prepared --precisions int8 --backends openvino --count 50
+  trainer compare sidewalk.bundle data/prepared --precision int8 --backend openvino --count 50
   trainer compare sidewalk.bundle data/prepared --thresholds strict.yaml --out runs/compare
   trainer compare sidewalk.bundle data/prepared --bisect int8 --tolerance 0.1
   polygraphy run sidewalk.bundle/model.int8.onnx --onnxrt --graph-optimization-level ORT_DISABLE_ALL \\
@@ -36,8 +36,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="val", help="part of the prepared set (val)")
     parser.add_argument("--count", type=whole(1), default=None, help="frames to use at most (all)")
     parser.add_argument("--seed", type=whole(0), default=0, help="of the choice of frames (0)")
-    parser.add_argument("--precisions", type=_names, default=None, metavar="A,B", help="(all in the bundle)")
-    parser.add_argument("--backends", type=_names, default=None, metavar="A,B", help="(all that run here)")
+    for name, which in (("precision", "all in the bundle"), ("backend", "all that run here")):
+        parser.add_argument(
+            f"--{name}", f"--{name}s", dest=f"{name}s", type=_names, metavar="A,B", help=f"({which})"
+        )
     parser.add_argument("--thresholds", type=Path, metavar="FILE", help="limits (the package's own)")
     parser.add_argument(
         "--out", type=output_folder, metavar="DIR", help="save worst frames and inputs to replay"

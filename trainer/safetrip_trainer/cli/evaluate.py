@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from safetrip_trainer.cli.arguments import output_file, output_folder, size, whole
+from safetrip_trainer.cli.arguments import (
+    add_predictor_arguments,
+    output_file,
+    output_folder,
+    require_predictor,
+    whole,
+)
 from safetrip_trainer.inference.processes import add_process_arguments
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
@@ -22,7 +28,7 @@ mIoU is over the classes that occur in the split; depth is in metres over measur
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("source", metavar="CKPT_OR_BUNDLE", type=Path, help="a checkpoint or a bundle")
+    add_predictor_arguments(parser)
     parser.add_argument("prepared", type=Path, help="what `trainer prepare` wrote")
     parser.add_argument("--split", choices=["train", "val", "all"], default="val", help="default val")
     parser.add_argument("--json", type=output_file, metavar="OUT", help="write the figures there")
@@ -30,14 +36,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--overlays", type=output_folder, metavar="DIR", help="save overlays of some frames there"
     )
     parser.add_argument("--overlay-count", type=whole(1), default=8, metavar="N", help="how many (8)")
-    parser.add_argument(
-        "--input-size",
-        type=size,
-        metavar="HEIGHTxWIDTH",
-        help="for a checkpoint, such as 288x512; default: as trained",
-    )
-    parser.add_argument("--backend", default="auto", help="for a bundle; default auto")
-    parser.add_argument("--precision", default="auto", help="for a bundle; default auto")
     parser.add_argument(
         "--min-confidence",
         type=whole(0, 255),
@@ -50,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates, prints the table, writes JSON and overlays."""
+    require_predictor(args)
     from safetrip_trainer.data.files import write_json
     from safetrip_trainer.data.frames import PreparedFrames
     from safetrip_trainer.inference.evaluate import evaluate

@@ -60,15 +60,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Exports and says how close the graph came to torch."""
-    from safetrip_trainer.data.files import write_json
     from safetrip_trainer.errors import ExportError
+
+    if args.out.exists() and not args.overwrite:
+        raise ExportError(f"{args.out}: exists already; --overwrite replaces it")
+    from safetrip_trainer.data.files import write_json
     from safetrip_trainer.export import export_bundle
     from safetrip_trainer.inference.predictor import training_size
     from safetrip_trainer.model.load import load_student
     from safetrip_trainer.quantize import QuantizedNet
 
-    if args.out.exists() and not args.overwrite:
-        raise ExportError(f"{args.out}: exists already; --overwrite replaces it")
     net, record = load_student(args.checkpoint)
     training = {**record, **({"note": args.note} if args.note else {})}
     if isinstance(net, QuantizedNet):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from safetrip_trainer.cli.arguments import output_folder, size
+from safetrip_trainer.cli.arguments import add_predictor_arguments, output_folder, require_predictor
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -18,21 +17,14 @@ examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("source", metavar="CKPT_OR_BUNDLE", type=Path, help="a checkpoint or a bundle")
+    add_predictor_arguments(parser)
     parser.add_argument("image", metavar="IMAGE", help="image, folder, glob or video")
     parser.add_argument("--out", type=output_folder, required=True, metavar="DIR", help="folder to write to")
-    parser.add_argument(
-        "--input-size",
-        type=size,
-        metavar="HEIGHTxWIDTH",
-        help="for a checkpoint, such as 288x512; default: as trained",
-    )
-    parser.add_argument("--backend", default="auto", help="for a bundle; default auto")
-    parser.add_argument("--precision", default="auto", help="for a bundle; default auto")
 
 
 def run(args: argparse.Namespace) -> None:
     """Predicts and says how much."""
+    require_predictor(args)
     from safetrip_trainer.inference.infer import infer
     from safetrip_trainer.inference.predictor import open_predictor
 

@@ -151,7 +151,11 @@ class SafetripCLI(LightningCLI):
         if not self.trainer.is_global_zero:
             return
         if not best.is_file():
-            print("no epoch was validated: there is no best checkpoint, hence no weights and no report")
+            last = self.run_folder / "checkpoints" / "last.ckpt"
+            kept = f"; the training so far is in {last}" if last.is_file() else ""
+            print(
+                f"no epoch was validated: there is no best checkpoint, hence no weights and no report{kept}"
+            )
             return
         restore_metrics(self.run_folder)
         file = read_weights(best)

@@ -24,6 +24,8 @@ def quiet_lightning() -> None:
         # A resumed run goes on in its own folder, and what stands there is kept (run_folder.py).
         ".*Experiment logs directory.*",
         ".*Checkpoint directory .* exists and is not empty.*",
+        # A run that ends before its first validation says itself that it has no best checkpoint.
+        ".*could not find the monitored key.*",
         ".*callbacks used to create the checkpoint need to be provided.*",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from safetrip_sdk import __version__
+from safetrip_sdk.cli.suggestions import SuggestingParser
 from safetrip_sdk.errors import SafetripError
 from safetrip_sdk.termination import sigterm_raises
 
@@ -59,13 +60,14 @@ exit status: 0 done, 1 a gate failed, 2 bad input, 130 interrupted, 143 terminat
 
 
 def _overview() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = SuggestingParser(
         prog="trainer",
         description="SafeTrip's workstation: from annotated images to a bundle for the robot.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"trainer {__version__}")
+    parser.elsewhere = {"train": "fit", "val": "evaluate", "detect": "infer", "benchmark": "budget"}
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in _VERBS.items():
         verbs.add_parser(verb, help=text, add_help=False)
@@ -86,7 +88,7 @@ def _run_verb(verb: str, arguments: list[str]) -> int:
 def make_parser(verb: str) -> tuple[argparse.ArgumentParser, ModuleType]:
     """The parser of one of our own verbs, and the verb's module."""
     module = importlib.import_module(f"safetrip_trainer.cli.{verb.replace('-', '_')}")
-    parser = argparse.ArgumentParser(
+    parser = SuggestingParser(
         prog=f"trainer {verb}",
         description=module.HELP,
         epilog=module.EPILOG,

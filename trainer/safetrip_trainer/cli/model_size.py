@@ -17,7 +17,7 @@ examples:
 
 Counted on the exported deploy graph: what TensorRT gets, preprocessing included. `trainer fit --budget` says
 what a device makes of it; train the one you choose with
-  --model.init_args.width_mult W --model.init_args.decoder_channels C --data.size '[H,W]'"""
+  --model.init_args.width_mult W --model.init_args.decoder_channels C --data.size HxW"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

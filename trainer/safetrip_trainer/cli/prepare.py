@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from safetrip_trainer.cli.arguments import size, whole
+from safetrip_trainer.cli.arguments import fraction, output_file, size, whole
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="validate on these: Surface_012, Surface/Surface_012, or a number (012: in every source)",
     )
     parser.add_argument(
-        "--val-fraction", type=float, default=0.2, help="share of each source's folders (0.2)"
+        "--val-fraction", type=fraction, default=0.2, help="share of each source's folders (0.2)"
     )
     parser.add_argument("--seed", type=whole(0), default=0, help="draws the validation folders (0)")
     parser.add_argument("--workers", type=whole(1), default=None, help="processes (default: one per core)")
@@ -69,10 +69,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "folder, jpeg at a URL (auto)",
     )
     parser.add_argument("--no-cache", action="store_true", help="write none: training then reads the tree")
-    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the figures to FILE")
+    parser.add_argument(
+        "--json", type=output_file, default=None, metavar="FILE", help="write the figures to FILE"
+    )
 
 
-def run(args: argparse.Namespace) -> int | None:
+def run(args: argparse.Namespace) -> None:
     """Prepare, print the summary, write the figures."""
     from safetrip_trainer.data.files import write_json
     from safetrip_trainer.data.prepare import PrepareOptions, prepare
@@ -91,4 +93,3 @@ def run(args: argparse.Namespace) -> int | None:
     print_report(report)
     if args.json is not None:
         write_json(args.json, report_figures(report))
-    return None

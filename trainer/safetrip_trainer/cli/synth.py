@@ -71,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace a generated tree at OUT")
 
 
-def run(args: argparse.Namespace) -> int | None:
+def run(args: argparse.Namespace) -> None:
     """Render the tree and say what it holds."""
     from safetrip_trainer.synth.tree import SynthOptions, synthesize
     from safetrip_trainer.synth.video import write_video
@@ -92,4 +92,3 @@ def run(args: argparse.Namespace) -> int | None:
     print(f"{sum(counts.values())} images ({kinds}) -> {args.out}")
     if args.video is not None:
         print(f"{args.video_frames} frames of another walk -> {args.video}")
-    return None

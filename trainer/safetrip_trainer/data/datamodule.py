@@ -23,7 +23,7 @@ from safetrip_trainer.data.not_prepared import beside
 from safetrip_trainer.data.sampler import BalancedBatchSampler, BalancedOrder, ShardSampler
 from safetrip_trainer.data.source import PlaneSource, TreeSource
 from safetrip_trainer.data.statistics import total_pixels
-from safetrip_trainer.data.tree import SOURCES
+from safetrip_trainer.data.tree import SOURCES, top_folders
 from safetrip_trainer.errors import DatasetError
 
 __all__ = ["SafetripDataModule"]
@@ -41,7 +41,7 @@ class SafetripDataModule(L.LightningDataModule):
         root: what `trainer prepare` wrote (or the URL of its cache), or a raw SafeTrip-Q tree, which is then
             prepared first.
         prepared: where a raw tree is prepared to; beside it, with `-prepared` added, by default.
-        size: height and width of the net's input.
+        size: height and width of the net's input, as two numbers or as `288x512`.
         batch_size: images a step and process.
         ratios: share of `surface`, `polygon` and `depth` samples in every batch; a source that is not
             named takes no part.
@@ -61,14 +61,14 @@ class SafetripDataModule(L.LightningDataModule):
         max_unreadable: so many samples may turn out unreadable; they are named and others take their place.
 
     Raises:
-        DatasetError: `ratios` or `zoom` make no sense.
+        DatasetError: `size`, `ratios` or `zoom` make no sense.
     """
 
     def __init__(
         self,
         root: str,
         prepared: str | None = None,
-        size: tuple[int, int] = (512, 512),
+        size: tuple[int, int] | str = (512, 512),
         batch_size: int = 8,
         ratios: dict[str, float] | None = None,
         seed: int = 0,
@@ -86,10 +86,11 @@ class SafetripDataModule(L.LightningDataModule):
         max_unreadable: int = 10,
     ) -> None:
         super().__init__()
+        self.size = _size(size)
         self.save_hyperparameters()
+        self.hparams["size"] = self.size
         self.root = plain(root)
         self.prepared = Path(prepared) if prepared else None
-        self.size = (size[0], size[1])
         self.batch_size = batch_size
         self.ratios = _checked(ratios or {"surface": 1.0, "polygon": 1.0, "depth": 1.0})
         self.seed = seed
@@ -129,6 +130,7 @@ class SafetripDataModule(L.LightningDataModule):
         if not is_url(folder) and not (Path(folder) / HEADER_FILE).is_file():
             from safetrip_trainer.data.prepare import prepare
 
+            top_folders(Path(self.root))  # no tree at all is said by itself
             logger.info("%s is a raw tree: preparing it to %s", self.root, folder)
             prepare(self.root, folder)
 
@@ -247,6 +249,16 @@ class SafetripDataModule(L.LightningDataModule):
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader
+
+
+def _size(given: tuple[int, int] | str) -> tuple[int, int]:
+    """(height, width) of two numbers or of `288x512`."""
+    sides = given.lower().split("x") if isinstance(given, str) else given
+    try:
+        height, width = (int(side) for side in sides)
+    except ValueError:
+        raise DatasetError(f"data.size {given!r}: want HEIGHTxWIDTH, such as 288x512") from None
+    return height, width
 
 
 def _checked(ratios: dict[str, float]) -> dict[str, float]:

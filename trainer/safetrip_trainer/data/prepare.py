@@ -23,6 +23,7 @@ from safetrip_trainer.data.cache.locate import CACHE_FOLDER, named_cache
 from safetrip_trainer.data.cache.publish import publish, remove_stale_shards
 from safetrip_trainer.data.cache.store import is_url, plain
 from safetrip_trainer.data.files import write_atomic, write_json
+from safetrip_trainer.data.folder import Folder
 from safetrip_trainer.data.index import HEADER_FILE, SCHEMA_VERSION, UNITS_FOLDER, PreparedIndex, Sample
 from safetrip_trainer.data.parallel import map_processes
 from safetrip_trainer.data.problems import Problem
@@ -94,6 +95,7 @@ def prepare(
     tree = scan_tree(Path(root))
     prepared = Path(out)
     _check_out(prepared)
+    _splits(tree.folders, options)  # what it refuses is better known before the images are read
     spec = options.spec(prepared)
     units = make_units(tree.root.absolute(), prepared.absolute(), tree.folders, spec)
     samples: list[Sample] = []
@@ -143,12 +145,14 @@ def _split(tree: Tree, samples: Iterable[Sample], options: PrepareOptions) -> tu
     """Samples with their split, by id. Folders that gave no sample take no part."""
     samples = sorted(samples, key=lambda sample: sample.id)
     used = {sample.folder for sample in samples}
-    folders = [folder for folder in tree.folders if folder.path in used]
-    if options.val_folders:
-        splits, notes = split_by_name(folders, options.val_folders)
-    else:
-        splits, notes = split_by_fraction(folders, options.val_fraction, options.seed)
+    splits, notes = _splits([folder for folder in tree.folders if folder.path in used], options)
     return [replace(sample, split=splits[sample.folder]) for sample in samples], notes
+
+
+def _splits(folders: Sequence[Folder], options: PrepareOptions) -> tuple[dict[str, str], list[str]]:
+    if options.val_folders:
+        return split_by_name(folders, options.val_folders)
+    return split_by_fraction(folders, options.val_fraction, options.seed)
 
 
 def _write(

@@ -12,7 +12,7 @@ from safetrip_trainer.data.kitti_tree import scan_kitti
 from safetrip_trainer.data.problems import Problem
 from safetrip_trainer.errors import DatasetError
 
-__all__ = ["SOURCES", "Tree", "folder_number", "scan_tree"]
+__all__ = ["SOURCES", "Tree", "folder_number", "scan_tree", "top_folders"]
 
 SOURCES = {"surface": "Surface", "polygon": "Polygon", "depth": "Depth", "kitti": "Kitti"}
 """Source -> the tree's top folder that holds it."""
@@ -36,8 +36,8 @@ def folder_number(name: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def scan_tree(root: Path) -> Tree:
-    """List a tree's folders and files without opening any.
+def top_folders(root: Path) -> dict[str, str]:
+    """Source -> top folder, of those that the tree at `root` has.
 
     Raises DatasetError where `root` is no folder or holds none of Surface/, Polygon/ and Depth/.
     """
@@ -48,9 +48,14 @@ def scan_tree(root: Path) -> Tree:
     present = {source: top for source, top in SOURCES.items() if (root / top).is_dir()}
     if not present:
         raise DatasetError(f"{root}: holds none of Surface/, Polygon/ and Depth/; give the tree's top folder")
+    return present
+
+
+def scan_tree(root: Path) -> Tree:
+    """List a tree's folders and files without opening any; raises as `top_folders` does."""
     folders: list[Folder] = []
     problems: list[Problem] = []
-    for source, top in present.items():
+    for source, top in top_folders(root).items():
         entries = list_folder(root / top)
         if not any(entry.is_dir() for entry in entries):
             problems.append(Problem(top, "holds no folder"))

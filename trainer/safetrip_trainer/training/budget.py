@@ -58,7 +58,7 @@ def require_budget(
         return found
     logger.info("%s; looking for a smaller net that fits", says)
     smaller = largest_input_size(model, size, budget, profile)
-    ways = [f"--data.size [{smaller.size[0]},{smaller.size[1]}] ({smaller.ms:.1f} ms)"] if smaller else []
+    ways = [f"--data.size {smaller.size[0]}x{smaller.size[1]} ({smaller.ms:.1f} ms)"] if smaller else []
     if not trained:
         ways += _narrower(task.hparams, size, budget, profile)
     message = (

@@ -1,0 +1,78 @@
+"""What is mistyped is one line that says what it may have meant, and nothing is done before it is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from safetrip_trainer.cli import main
+
+FIT = ["fit", "--config", str(Path(__file__).parents[3] / "configs" / "hydranet.yaml")]
+
+
+def _refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    try:
+        status: object = main(words)
+    except SystemExit as ended:
+        status = ended.code
+    assert status == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["train"], "fit"),
+        (["prepar"], "prepare"),
+        (["synth", "x", "--scens", "3"], "--scenes"),
+        (["evaluate", __file__, "x", "--backend", "openvin"], "openvino"),
+    ],
+)
+def test_our_own_verbs(words: list[str], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _refused(words, capsys).endswith(f"; did you mean {meant}?")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data.rot", "x"], "unrecognized arguments: --data.rot x; did you mean --data.root?"),
+        (["--trainer.max_epoch", "1"], "--trainer.max_epoch 1; did you mean --trainer.max_epochs?"),
+        (["--lr", "1"], "--lr 1; did you mean --model.init_args.lr?"),
+        (
+            ["--data.root", "x", "--model.init_args.warmup_epoch", "3"],
+            "Option 'warmup_epoch' is not accepted; did you mean --model.init_args.warmup_epochs?",
+        ),
+        (["--data.root", "x", "--trainer.max_epochs", "two"], "--trainer.max_epochs: "),
+        (["--data.root", "x", "--data.size", "96*160"], "data.size '96*160': want HEIGHTxWIDTH"),
+        (["--data.root", "nowhere"], "nowhere: no such folder"),
+        ([], "required: --data.root"),
+    ],
+)
+def test_lightnings_verbs(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    line = _refused([*FIT, *words], capsys)
+    assert line.startswith("trainer fit: error: ")
+    assert said in line
+    assert "class '" not in line
+
+
+def test_no_tree_is_not_called_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    words = [*FIT, "--data.root", str(tmp_path), "--out", str(tmp_path / "runs")]
+    assert "holds none of Surface/" in _refused(words, capsys)
+    assert "raw tree" not in caplog.text
+
+
+@pytest.mark.parametrize("option", [("--val-folders", "Surface_999"), ("--val-fraction", "1")])
+def test_a_split_that_cannot_be_is_known_before_the_images_are_read(
+    option: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "tree" / "Surface" / "Surface_001"
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(b"no image at all")
+    (folder / "a.xml").write_text("no XML at all")
+    line = _refused(["prepare", str(tmp_path / "tree"), "--out", str(tmp_path / "out"), *option], capsys)
+    assert option[0] in line
+    assert not (tmp_path / "out").exists()
