@@ -52,9 +52,11 @@ def test_a_bad_polygon_is_named_and_left_out(tmp_path: Path, points: str, compla
 
 
 def test_unknown_labels_and_other_shapes_are_dropped_and_counted(tmp_path: Path) -> None:
-    content = polygon("cat") + polygon("cat") + '<box label="car" xtl="1"/>' + polygon("car")
+    skeleton = '<skeleton label="person"><points label="head" points="1,1"/></skeleton>'
+    content = polygon("cat") + polygon("cat") + '<box label="car" xtl="1"/>' + skeleton + polygon("car")
     result = parse(tmp_path, annotations(image_element("x.jpg", content)))
-    assert dict(result.dropped["x.jpg"]) == {"label cat": 2, "shape box": 1}
+    # A skeleton's points are parts of it, no shapes.
+    assert dict(result.dropped["x.jpg"]) == {"label cat": 2, "shape box": 1, "shape skeleton": 1}
     assert len(result.images["x.jpg"].polygons) == 1
     assert result.problems["x.jpg"] == []
 

@@ -56,6 +56,18 @@ def test_a_scan_that_stops_is_damage_although_the_file_ends_as_it_should(factor:
         decode_image(cut, "x.jpg", factor)
 
 
+def test_codes_that_are_none_and_rows_that_are_missing_are_damage() -> None:
+    data = jpeg()
+    middle = len(data) // 2
+    # Ones alone are no code in any table; of restart markers the second follows on the first.
+    wrong = data[:middle] + b"\xff\0" * 16 + data[middle:]
+    rows = jpeg(restart_marker_rows=1)
+    missing = rows[: rows.index(b"\xff\xd1")] + rows[rows.index(b"\xff\xd2") :]
+    for damaged, why in ((wrong, "bad Huffman code"), (missing, "instead of RST1")):
+        with pytest.raises(DatasetError, match=rf"x\.jpg: damaged JPEG .*{why}.*copy the file again"):
+            decode_image(damaged, "x.jpg")
+
+
 def test_bytes_before_the_last_marker_are_no_damage() -> None:
     data = jpeg()
     padded = data.removesuffix(END) + b"\0\0\0" + END

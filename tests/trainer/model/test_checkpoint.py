@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -154,6 +155,17 @@ def test_an_encoder_of_another_width_is_refused(tmp_path: Path) -> None:
         initialize_net(HydraNet(decoder_channels=32), str(tmp_path / "half.safetensors"))
 
 
+def test_an_encoder_that_lacks_one_tensor_is_refused_whole(net: HydraNet, tmp_path: Path) -> None:
+    state = net.state_dict()
+    del state["encoder.features.5.conv.0.0.weight"]
+    save_file(state, tmp_path / "hole.safetensors")
+    fresh = HydraNet(decoder_channels=32)
+    before = {key: value.clone() for key, value in fresh.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"hole.* 1 of \d+ encoder .*features\.5\.conv\.0\.0\.weight"):
+        initialize_net(fresh, str(tmp_path / "hole.safetensors"))
+    assert all(torch.equal(value, before[key]) for key, value in fresh.state_dict().items())
+
+
 class _Evil:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (Path.touch, (Path("evil"),))
@@ -194,6 +206,10 @@ def test_tensors_beside_a_name_are_found_and_odd_settings_left_out(tmp_path: Pat
     file = read_weights(tmp_path / "a.pt")
     assert set(file.state) == {"a"}
     assert (file.settings, file.record) == ({}, {})
+    odd = {"safetrip": json.dumps({"hyper_parameters": [1], "epoch": 3})}
+    save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors", odd)
+    file = read_weights(tmp_path / "a.safetensors")
+    assert (file.settings, file.record) == ({}, {"epoch": 3})
 
 
 def test_partial_weights_are_refused_whole(tmp_path: Path, net: HydraNet) -> None:

@@ -74,6 +74,4 @@ def _last_name(model: Any) -> str:
 
 
 def _flat(model: Any) -> dict[str, Any]:
-    flat = vars(model.init_args.as_flat())
-    # A file of numbers knows lists only.
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in flat.items()}
+    return vars(model.init_args.as_flat())
