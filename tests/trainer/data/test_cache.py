@@ -35,7 +35,7 @@ from safetrip_trainer.data.kitti import decode_depth, encode_depth
 from safetrip_trainer.data.prepare import PrepareOptions, prepare
 from safetrip_trainer.data.source import TreeSource
 from safetrip_trainer.errors import DatasetError
-from tests.trainer.data.small_tree import write_tree
+from tests.trainer.data.small_tree import write_image, write_tree
 
 QUIET = PrepareOptions(workers=1, progress=False)
 SMALL = PrepareOptions(workers=1, progress=False, cache_size=(16, 16))
@@ -89,6 +89,10 @@ def test_an_image_that_stays_as_large_keeps_its_bytes_as_a_jpeg(original: Path, 
     with tarfile.open(shard) as tar:
         stored = tar.extractfile("0000.jpg").read()
     assert stored == (original / "tree" / index.split("all")[12].image).read_bytes()
+    # A PNG of that size becomes one, as its name in the shard says.
+    (shard,) = (tmp_path / "out/cache").rglob("Depth_001/*.tar")
+    with tarfile.open(shard) as tar:
+        assert tar.extractfile("0000.jpg").read(2) == b"\xff\xd8"
 
 
 @pytest.mark.parametrize(
@@ -223,6 +227,22 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(original: Path, tmp_pat
     assert report.index.data_hash == PreparedIndex.load(original / "out").data_hash
 
 
+def test_a_run_that_finds_nothing_new_leaves_the_cache_as_it_was(tree: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in (tmp_path / "out/cache").rglob("*.*")}
+    prepare(tree, tmp_path / "out", SMALL)
+    assert {path: path.read_bytes() for path in (tmp_path / "out/cache").rglob("*.*")} == before
+
+
+def test_another_image_of_the_same_size_in_bytes_is_another_shard(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (before,) = (out / "cache").rglob("Depth_001/*.tar")
+    write_image(tree / "Depth/Depth_001/d1_0_L.png", seed=7)
+    prepare(tree, out, SMALL)
+    (after,) = set((out / "cache").rglob("Depth_001/*.tar")) - {before}
+    assert after.stat().st_size == before.stat().st_size
+    assert after.read_bytes() != before.read_bytes()
+
+
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_added_changed_and_removed_folders_touch_their_own_shards_only(
     tree: Path, tmp_path: Path, elsewhere: bool
@@ -311,6 +331,25 @@ def test_without_a_cache_the_tree_is_read_and_that_is_said(
     assert batch["image"].shape == (3, 3, 16, 24)
     (record,) = [record for record in caplog.records if "no cache" in record.getMessage()]
     assert "\n" not in record.getMessage()
+
+
+def test_a_cache_that_was_removed_is_none_and_the_tree_is_read(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.rmtree(out / "cache")
+    assert find_cache(out, open_index(out).header) is None
+    with pytest.raises(DatasetError, match=r"out: no cache there; make it by 'trainer prepare .*--cache"):
+        find_cache(out, {}, str(out))
+    module = SafetripDataModule(str(out), size=(16, 24), batch_size=3, num_workers=0)
+    module.setup("fit")
+    assert next(iter(module.train_dataloader()))["image"].shape == (3, 3, 16, 24)
+
+
+def test_a_cache_of_its_own_is_read_where_it_was_moved_to(tree: Path, tmp_path: Path) -> None:
+    options = PrepareOptions(workers=1, progress=False, cache_size=(16, 16), cache=str(tmp_path / "cache"))
+    samples = prepare(tree, tmp_path / "away", options).index.samples
+    source = _source(shutil.move(tmp_path / "cache", tmp_path / "moved"))
+    for sample in samples:
+        source.read(sample, 1)
 
 
 @pytest.fixture
@@ -419,6 +458,16 @@ def test_a_remote_cache_writes_into_its_mirror_only(
     with pytest.raises(DatasetError, match=r"victim\.py', which is not inside of it"):
         _read_all(server)
     assert not victim.exists()
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_a_file_is_in_a_store_only_where_all_of_it_is(tmp_path: Path, server: str, remote: bool) -> None:
+    (tmp_path / "served/cache").mkdir()
+    (tmp_path / "served/cache/shard.tar").write_bytes(b"123")
+    store = Store(server, tmp_path / "mirror") if remote else Store(tmp_path / "served/cache")
+    assert store.exists("shard.tar", 3)
+    assert not store.exists("shard.tar", 4)
+    assert not store.exists("absent.tar", 3)
 
 
 @pytest.mark.parametrize("remote", [True, False])
