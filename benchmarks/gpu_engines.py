@@ -20,8 +20,8 @@ from gpu_report import Answer, CheckError, Figures
 from safetrip_sdk import Bundle, Prediction, Runtime, engines
 from safetrip_sdk.backends import probe
 from safetrip_sdk.backends.tensorrt import inspect_engine
-from safetrip_sdk.backends.tensorrt_library import Library
 from safetrip_sdk.cuda import Cuda
+from safetrip_sdk.engines.tensorrt_library import Library
 from safetrip_sdk.errors import BackendUnavailableError, EngineError, RuntimeFaultError
 
 __all__ = ["EngineJob", "check_engine", "time_calls", "unlisted_capability"]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from safetrip_sdk.bundle import Bundle
     from safetrip_sdk.classes import ClassTable
     from safetrip_sdk.errors import SafetripError
+    from safetrip_sdk.inference.stats import RuntimeStats
+    from safetrip_sdk.inference.ticket import Ticket
     from safetrip_sdk.manifest import Manifest
     from safetrip_sdk.options import RuntimeOptions
     from safetrip_sdk.overlay import Overlay
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from safetrip_sdk.results import CameraIntrinsics, Hazard, LabelledPoints, Walkable
     from safetrip_sdk.runtime import Runtime
     from safetrip_sdk.sources import FrameSource, open_source
-    from safetrip_sdk.stats import RuntimeStats
-    from safetrip_sdk.ticket import Ticket
 
 # Loaded when first asked for: importing the package touches no backend, no GPU, and little else.
 _HOMES = {
@@ -41,9 +41,9 @@ _HOMES = {
     "Prediction": "prediction",
     "Runtime": "runtime",
     "RuntimeOptions": "options",
-    "RuntimeStats": "stats",
+    "RuntimeStats": "inference.stats",
     "SafetripError": "errors",
-    "Ticket": "ticket",
+    "Ticket": "inference.ticket",
     "Timing": "prediction",
     "Walkable": "results",
     "open_source": "sources",

@@ -154,9 +154,9 @@ def _obstacle(
         if to_open:
             _open(bundle, item, options, frame_size).close()
         elif item.backend in GPU_BACKENDS:
-            from safetrip_sdk.backends.tensorrt_library import Library
             from safetrip_sdk.cuda import Cuda
             from safetrip_sdk.engines import find, key_for
+            from safetrip_sdk.engines.tensorrt_library import Library
 
             cuda = Cuda(options.device)
             find(bundle, key_for(Library(item.backend), cuda, frame_size, item.precision), cuda.driver)

@@ -16,12 +16,12 @@ from safetrip_sdk.choice import open_first, require_some_backend
 from safetrip_sdk.classes import ClassTable
 from safetrip_sdk.errors import RuntimeClosedError
 from safetrip_sdk.frame import size_of
+from safetrip_sdk.inference.pipeline import Pipeline
+from safetrip_sdk.inference.stats import RuntimeStats, StatsRecorder
+from safetrip_sdk.inference.ticket import Ticket
 from safetrip_sdk.options import FrameSize, RuntimeOptions
-from safetrip_sdk.pipeline import Pipeline
 from safetrip_sdk.prediction import Prediction
-from safetrip_sdk.stats import RuntimeStats, StatsRecorder
 from safetrip_sdk.termination import close_at_exit
-from safetrip_sdk.ticket import Ticket
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -165,7 +165,7 @@ class Runtime:
             SourceError: the source cannot be opened or fails; raised where its frame would have come.
             RuntimeFaultError: as from a call.
         """
-        from safetrip_sdk.stream import stream
+        from safetrip_sdk.inference.stream import stream
 
         return stream(self, source, policy, follow_size)
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from safetrip_sdk import Bundle, Runtime
-from safetrip_sdk.backends.tensorrt_library import Library
 from safetrip_sdk.cuda import Cuda
 from safetrip_sdk.engines import EngineInfo, key_for
+from safetrip_sdk.engines.tensorrt_library import Library
 from tests.benchmarks.gpu_bench import gpu_engines, gpu_reference, gpu_report, run_program
 from tests.sdk.conftest import FRAME_SIZE
 from tests.sdk.fake_gpu import FakeCuda, FakeRtx, install

@@ -14,7 +14,7 @@ from safetrip_calibration.int8 import insert_qdq
 from safetrip_calibration.placement import place
 from safetrip_calibration.ranges import collect_ranges
 from safetrip_calibration.scales import Method, make_scales
-from safetrip_sdk.engine_layers import EngineLayer
+from safetrip_sdk.engines.layers import EngineLayer
 from tests.calibration.nets import Scenes
 
 E = EngineLayer("", "CaskConvolution", ("int8",), ("int8",), "int8", "", ())

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from safetrip_calibration.calibrate import calibrate
-from safetrip_sdk.backends.tensorrt_library import Library
 from safetrip_sdk.bundle import Bundle
+from safetrip_sdk.engines.tensorrt_library import Library
 from tests.calibration.nets import Scenes
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from safetrip_sdk import Bundle, engines
-from safetrip_sdk.apart import Task, run_apart
-from safetrip_sdk.backends.tensorrt_library import Library
 from safetrip_sdk.cli import main
+from safetrip_sdk.engines.apart import Task, run_apart
+from safetrip_sdk.engines.tensorrt_library import Library
 from tests.sdk.conftest import FRAME_SIZE, deploy_graph, make_bundle
 
 needs_rtx = pytest.mark.skipif(
@@ -36,7 +36,7 @@ def on_message(act: Callable[[], None], part: str) -> Iterator[None]:
                 todo.pop()()
 
     todo, handler = [act], Handler(logging.DEBUG)
-    logger = logging.getLogger("safetrip_sdk.backends.tensorrt_library")
+    logger = logging.getLogger("safetrip_sdk.engines.tensorrt_library")
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
@@ -146,7 +146,7 @@ def test_each_library_is_told_what_was_said_since_it_began() -> None:
 
 AFTER_THE_FIRST = """
 import gc
-from safetrip_sdk.backends.tensorrt_library import Library
+from safetrip_sdk.engines.tensorrt_library import Library
 from safetrip_sdk.errors import EngineError
 libraries = [Library("tensorrt_rtx"), Library("tensorrt_rtx")]
 runtimes = [library.make(library.trt.Runtime, EngineError) for library in libraries]

@@ -16,9 +16,9 @@ import pytest
 
 from safetrip_sdk import Bundle, Runtime, engines
 from safetrip_sdk.backends.cuda_slot import CudaSlot
-from safetrip_sdk.backends.tensorrt_library import Library
 from safetrip_sdk.cuda import Cuda
-from safetrip_sdk.engine_build import BuiltEngine
+from safetrip_sdk.engines.builder import BuiltEngine
+from safetrip_sdk.engines.tensorrt_library import Library
 from safetrip_sdk.errors import (
     BackendUnavailableError,
     CudaError,
@@ -142,7 +142,7 @@ def test_an_engine_for_the_current_gpu_is_found_before_a_portable_one(
         builds.append(compute_capabilities)
         return BuiltEngine("+".join(compute_capabilities).encode() or b"portable")
 
-    monkeypatch.setattr("safetrip_sdk.engine_build.build_engine", build_engine)
+    monkeypatch.setattr("safetrip_sdk.engines.builder.build_engine", build_engine)
     path = tmp_path / "rtx.bundle"
     shutil.copytree(bundle, path)
     (portable,) = engines.build(path, "rtx", FRAME_SIZE, ["fp32"])

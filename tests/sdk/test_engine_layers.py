@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safetrip_sdk.cli import main
-from safetrip_sdk.engine_layers import parse_layers
+from safetrip_sdk.engines.layers import parse_layers
 from safetrip_sdk.errors import EngineError
 from tests.sdk.fake_gpu import FakeCuda, install
 from tests.sdk.test_cuda import bundle  # noqa: F401  (a bundle with an engine for the fake GPU)

@@ -16,9 +16,9 @@ from onnx import TensorProto, helper
 from safetrip_sdk import Bundle, Runtime, engines
 from safetrip_sdk.backends import probe
 from safetrip_sdk.backends.tensorrt import TensorRtProgram
-from safetrip_sdk.backends.tensorrt_library import Library
-from safetrip_sdk.engine_build import BuiltEngine
 from safetrip_sdk.engines import ANY, EngineKey
+from safetrip_sdk.engines.builder import BuiltEngine
+from safetrip_sdk.engines.tensorrt_library import Library
 from safetrip_sdk.errors import (
     BackendUnavailableError,
     BundleCorruptError,
@@ -144,7 +144,7 @@ def test_orins_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.Mo
         given.append(timing_cache)
         return BuiltEngine(b"fake plan", b"timings %d" % len(given))
 
-    monkeypatch.setattr("safetrip_sdk.engine_build.build_engine", build_engine)
+    monkeypatch.setattr("safetrip_sdk.engines.builder.build_engine", build_engine)
     path = make_bundle(tmp_path / "b.bundle", {"fp32": deploy_graph()})
     for name, multiprocessors, mebibytes in (("Orin", 16, 28826), ("Orin", 8, 15536), ("Orin", 8, 7620)):
         cuda.properties.name, cuda.properties.totalGlobalMem = name.encode(), mebibytes << 20

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from safetrip_sdk import Runtime
 from safetrip_sdk.backends.base import Backend
 from safetrip_sdk.backends.worker import Worker
-from safetrip_sdk.delivery import Delivery
 from safetrip_sdk.errors import (
     CudaError,
     InferenceError,
@@ -22,6 +21,7 @@ from safetrip_sdk.errors import (
     SafetripError,
     WorkerDiedError,
 )
+from safetrip_sdk.inference.delivery import Delivery
 from tests.sdk.conftest import FRAME_SIZE
 from tests.sdk.scripted import FRAME, ScriptedBackend, ScriptedCamera, eventually, numbered, scripted
 

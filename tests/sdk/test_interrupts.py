@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from safetrip_sdk import pipeline
+from safetrip_sdk.inference import pipeline
 from tests.sdk.scripted import ScriptedBackend, numbered, scripted
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from safetrip_sdk import Bundle, Runtime, engines
-from safetrip_sdk.engine_build import BuiltEngine
+from safetrip_sdk.engines.builder import BuiltEngine
 from tests.sdk import fake_gpu
 from tests.sdk.conftest import FRAME_SIZE, deploy_graph, make_bundle
 from tests.sdk.fake_gpu import FakeCuda, install
@@ -25,7 +25,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         made.append(backend)
         return BuiltEngine(b"fake plan")
 
-    monkeypatch.setattr("safetrip_sdk.engine_build.build_engine", build_engine)
+    monkeypatch.setattr("safetrip_sdk.engines.builder.build_engine", build_engine)
     return made
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safetrip_sdk.inference.stats import Histogram, StatsRecorder
 from safetrip_sdk.prediction import Timing
-from safetrip_sdk.stats import Histogram, StatsRecorder
 from tests.sdk.scripted import ScriptedBackend, numbered, scripted
 
 
@@ -38,7 +38,7 @@ def test_values_beyond_the_bins_are_counted_and_none_is_nothing() -> None:
 
 def test_a_rate_counts_from_the_first_frames_beginning_until_reset(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 5_000_000_000
-    monkeypatch.setattr("safetrip_sdk.stats.time.monotonic_ns", lambda: now)
+    monkeypatch.setattr("safetrip_sdk.inference.stats.time.monotonic_ns", lambda: now)
     recorder = StatsRecorder()
     for _ in range(4):
         recorder.add(Timing(wait=1.0, upload=2.0, compute=3.0, download=4.0, total=500.0))

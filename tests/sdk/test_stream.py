@@ -324,7 +324,7 @@ def test_a_source_that_the_stream_opened_is_closed_by_it(monkeypatch: pytest.Mon
         opened[-1].end()
         return opened[-1]
 
-    monkeypatch.setattr("safetrip_sdk.stream.open_source", opener)
+    monkeypatch.setattr("safetrip_sdk.inference.stream.open_source", opener)
     with scripted(ScriptedBackend()) as runtime:
         never_begun = runtime.stream("camera://")
         del never_begun

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from safetrip_sdk.backends.base import StageTimes
-from safetrip_sdk.pool import SlotPool
+from safetrip_sdk.inference.pool import SlotPool
 from tests.sdk.scripted import ScriptedBackend, ScriptedSlot, numbered, scripted
 
 MS = 1_000_000
@@ -19,7 +19,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The pipeline's; stands still unless a test moves it."""
     clock = types.SimpleNamespace(now=10**12)
     clock.monotonic_ns = lambda: clock.now
-    monkeypatch.setattr("safetrip_sdk.pipeline.time", clock)
+    monkeypatch.setattr("safetrip_sdk.inference.pipeline.time", clock)
     return clock
 
 
@@ -74,7 +74,7 @@ def test_slots_are_waited_for_as_long_as_others_come_back(monkeypatch: pytest.Mo
     away = [pool.acquire(0.0) for _ in slots][lost:]
     clock = types.SimpleNamespace(now=0.0)
     clock.monotonic = lambda: clock.now
-    monkeypatch.setattr("safetrip_sdk.pool.time", clock)
+    monkeypatch.setattr("safetrip_sdk.inference.pool.time", clock)
 
     class Changed:
         def __enter__(self) -> None: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from safetrip_sdk.engine_build import _timing_cache
+from safetrip_sdk.engines.builder import _timing_cache
 
 
 class Cache:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from safetrip_sdk.delivery import Flight
-from safetrip_sdk.watchdog import Watchdog
+from safetrip_sdk.inference.delivery import Flight
+from safetrip_sdk.inference.watchdog import Watchdog
 
 SECOND = 1_000_000_000
 
@@ -18,7 +18,7 @@ class Clocked:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, slots: int) -> None:
         self.now = time.monotonic_ns()
-        monkeypatch.setattr("safetrip_sdk.watchdog.time.monotonic_ns", lambda: self.now)
+        monkeypatch.setattr("safetrip_sdk.inference.watchdog.time.monotonic_ns", lambda: self.now)
         self.start = self.now
         self.dog = Watchdog(10.0, slots, lambda flight: None)
         self.dog.close()

@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safetrip_sdk.apart import Task, run_apart
 from safetrip_sdk.backends.base import BackendOptions, ModelSpec, model_spec
 from safetrip_sdk.backends.cuda_slot import CudaBackend, CudaSlot
-from safetrip_sdk.backends.tensorrt_library import Library
 from safetrip_sdk.cuda import Cuda
-from safetrip_sdk.engine_layers import EngineLayer, parse_layers
 from safetrip_sdk.engines import (
     EngineInfo,
     FoundEngine,
@@ -25,6 +22,9 @@ from safetrip_sdk.engines import (
     keep_runtime_cache,
     key_for,
 )
+from safetrip_sdk.engines.apart import Task, run_apart
+from safetrip_sdk.engines.layers import EngineLayer, parse_layers
+from safetrip_sdk.engines.tensorrt_library import Library
 from safetrip_sdk.errors import (
     EngineError,
     EngineMismatchError,

@@ -11,8 +11,8 @@ from typing import Any
 from safetrip_sdk.backends.tensorrt import inspect_engine
 from safetrip_sdk.bundle import Bundle
 from safetrip_sdk.cli.options import device, write_json
-from safetrip_sdk.engine_layers import EngineLayer
 from safetrip_sdk.engines import EngineInfo, list_engines
+from safetrip_sdk.engines.layers import EngineLayer
 from safetrip_sdk.errors import EngineError
 from safetrip_sdk.manifest import PRECISIONS
 

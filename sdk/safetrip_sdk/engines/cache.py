@@ -29,8 +29,8 @@ from safetrip_sdk.errors import (
 )
 
 if TYPE_CHECKING:
-    from safetrip_sdk.backends.tensorrt_library import Library
     from safetrip_sdk.cuda import Cuda
+    from safetrip_sdk.engines.tensorrt_library import Library
 
 __all__ = [
     "ANY",
@@ -243,8 +243,8 @@ def build(
         EngineBuildError: the builder refused a network; names each precision. The other engines are built
             and kept.
     """
-    from safetrip_sdk.backends.tensorrt_library import Library
     from safetrip_sdk.cuda import Cuda
+    from safetrip_sdk.engines.tensorrt_library import Library
 
     if target not in TARGETS:
         raise BackendUnavailableError(f"no target {target!r}; there are: {', '.join(TARGETS)}")
@@ -292,7 +292,7 @@ def _build_one(
     device: int,
     progress: Callable[[str], None] | None,
 ) -> EngineInfo:
-    from safetrip_sdk.engine_build import build_engine
+    from safetrip_sdk.engines.builder import build_engine
 
     bundle = Bundle.open(path)
     model = bundle.manifest.precisions[key.precision].file

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.backends.base import Backend, Slot
-from safetrip_sdk.delivery import Deliver, Delivery, Flight, ignore
 from safetrip_sdk.errors import (
     FrameError,
     InferenceError,
@@ -24,13 +23,14 @@ from safetrip_sdk.errors import (
     WorkerDiedError,
 )
 from safetrip_sdk.frame import size_of
-from safetrip_sdk.pool import SlotPool
+from safetrip_sdk.inference.delivery import Deliver, Delivery, Flight, ignore
+from safetrip_sdk.inference.pool import SlotPool
+from safetrip_sdk.inference.stats import StatsRecorder
+from safetrip_sdk.inference.ticket import Ticket
+from safetrip_sdk.inference.timeouts import is_never, seconds
+from safetrip_sdk.inference.watchdog import Watchdog
 from safetrip_sdk.prediction import Prediction, Timing
-from safetrip_sdk.stats import StatsRecorder
 from safetrip_sdk.termination import leave_behind
-from safetrip_sdk.ticket import Ticket
-from safetrip_sdk.timeouts import is_never, seconds
-from safetrip_sdk.watchdog import Watchdog
 
 if TYPE_CHECKING:
     import numpy as np

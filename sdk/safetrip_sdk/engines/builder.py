@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from safetrip_sdk.apart import Task, run_apart
-from safetrip_sdk.backends.tensorrt_library import Library
 from safetrip_sdk.cuda import Cuda
+from safetrip_sdk.engines.apart import Task, run_apart
+from safetrip_sdk.engines.tensorrt_library import Library
 from safetrip_sdk.errors import BackendUnavailableError, EngineBuildError
 
 __all__ = ["BuiltEngine", "build_engine"]

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from safetrip_sdk.errors import ResultTimeoutError
+from safetrip_sdk.inference.timeouts import seconds
 from safetrip_sdk.prediction import Prediction
-from safetrip_sdk.timeouts import seconds
 
 __all__ = ["Ticket"]
 

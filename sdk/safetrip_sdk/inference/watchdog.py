@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from safetrip_sdk.timeouts import is_never
+from safetrip_sdk.inference.timeouts import is_never
 
 if TYPE_CHECKING:
-    from safetrip_sdk.delivery import Flight
+    from safetrip_sdk.inference.delivery import Flight
 
 __all__ = ["Watchdog"]
 

@@ -12,12 +12,12 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from safetrip_sdk.backends.base import Slot, aligned_empty
-from safetrip_sdk.delivery import Flight
 from safetrip_sdk.errors import FrameSizeError, QueueFullError, RuntimeFaultError, SafetripError, SourceError
-from safetrip_sdk.pipeline import Pipeline
+from safetrip_sdk.inference.delivery import Flight
+from safetrip_sdk.inference.pipeline import Pipeline
 from safetrip_sdk.prediction import Prediction
 from safetrip_sdk.sources import as_source, open_source
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from safetrip_sdk.runtime import Runtime
     from safetrip_sdk.sources import FrameSource
 
 __all__ = ["POLICIES", "stream"]
@@ -35,8 +34,16 @@ log = logging.getLogger(__name__)
 POLICIES = ("latest", "block", "error")
 
 
+class Reopenable(Protocol):
+    """What a stream asks of the runtime."""
+
+    def open(self, frame_size: tuple[int, int]) -> Pipeline: ...
+
+    def reopen(self, frame_size: tuple[int, int]) -> None: ...
+
+
 def stream(
-    runtime: Runtime,
+    runtime: Reopenable,
     source: FrameSource | Iterable[NDArray[np.uint8]] | str | os.PathLike[str],
     policy: str,
     follow_size: bool = False,
@@ -50,14 +57,14 @@ def stream(
 
 
 def _open_and_follow(
-    runtime: Runtime, uri: str | os.PathLike[str], policy: str, follow_size: bool
+    runtime: Reopenable, uri: str | os.PathLike[str], policy: str, follow_size: bool
 ) -> Iterator[Prediction]:
     """The stream of a source that nobody else could close; a generator never begun has opened nothing."""
     with open_source(uri) as source:
         yield from _follow(runtime, source, policy, follow_size)
 
 
-def _follow(runtime: Runtime, source: FrameSource, policy: str, follow_size: bool) -> Iterator[Prediction]:
+def _follow(runtime: Reopenable, source: FrameSource, policy: str, follow_size: bool) -> Iterator[Prediction]:
     """The stream, gone on with in a runtime opened anew where the source changes size and that is wanted."""
     if policy == "auto":
         policy = "latest" if source.live else "block"
@@ -75,7 +82,7 @@ def _follow(runtime: Runtime, source: FrameSource, policy: str, follow_size: boo
             opened = error.size
 
 
-def _run(runtime: Runtime, source: FrameSource, policy: str) -> Iterator[Prediction]:
+def _run(runtime: Reopenable, source: FrameSource, policy: str) -> Iterator[Prediction]:
     if source.frame_size is None:
         raise SourceError(f"{source}: says no frame size")
     pipeline = runtime.open(source.frame_size)
