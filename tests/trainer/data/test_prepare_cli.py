@@ -42,6 +42,11 @@ def test_the_summary_counts_samples_classes_and_problems(
         "depth": {"train": 2, "val": 4},
     }
     assert written["classes"]["person"]["train_pixels"] == 4 * 17 * 17
+    # A share is of its own split's pixels.
+    for split in ("train", "val"):
+        pixels = {name: row[f"{split}_pixels"] for name, row in written["classes"].items()}
+        (row,) = [line for line in printed.splitlines() if " person " in line]
+        assert f" {pixels['person'] / sum(pixels.values()):.3%} " in row
     index = PreparedIndex.load(tmp_path / "out")
     assert written["data_hash"] == index.data_hash
     assert {sample.folder for sample in index.split("val")} == set(index.header["split"]["val_folders"])

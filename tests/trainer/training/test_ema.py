@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import lightning as L
 import pytest
 import torch
 from torch import Tensor, nn
 
+from safetrip_trainer.cli import main
+from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.training.ema import WarmEMA
+
+CONFIG = Path(__file__).parents[3] / "configs" / "demo.yaml"
 
 
 class _Steps(L.LightningModule):
@@ -50,3 +55,29 @@ def test_the_average_is_the_warm_one_by_hand() -> None:
     assert float(task.weight.detach()) == pytest.approx(weight)
     assert float(task.mean) == pytest.approx(mean)
     assert int(task.count) == 5
+
+
+class Seen(L.Callback):
+    """What a callback of the user's sees of one weight: after each step, and when a validation ends."""
+
+    steps: ClassVar[list[Tensor]] = []
+    validated: ClassVar[list[Tensor]] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        self.steps.append(pl_module.net.encoder.features[0][0].weight.detach().clone())
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.validated.append(pl_module.net.encoder.features[0][0].weight.detach().clone())
+
+
+def test_other_callbacks_see_the_average_when_a_validation_ends(
+    prepared: PreparedIndex, tmp_path: Path
+) -> None:
+    words = f"""fit --config {CONFIG} --data.root {prepared.prepared} --data.size [32,64] --data.batch_size 2
+        --data.num_workers 0 --out {tmp_path} --model.init_args.width_mult 0.35 --trainer.fast_dev_run 2
+        --model.init_args.decoder_channels 16 --ema 0.9 --trainer.callbacks {__name__}.Seen"""
+    Seen.steps, Seen.validated = [], []
+    assert main(words.split()) == 0
+    (first, second), (validated,) = Seen.steps, Seen.validated
+    assert not torch.equal(first, second)
+    torch.testing.assert_close(validated, 2 / 11 * first + 9 / 11 * second)

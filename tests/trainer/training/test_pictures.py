@@ -15,12 +15,12 @@ from safetrip_trainer.training import HydraTask
 from safetrip_trainer.training.pictures import PredictionPictures
 
 
-def _pictures(root: Path, out: Path) -> list[Path]:
-    """What one validation draws."""
+def _pictures(root: Path, out: Path, every: int = 1, epochs: int = 1) -> list[Path]:
+    """What the validation behind the first of so many epochs draws."""
     trainer = L.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, use_distributed_sampler=False,
-        callbacks=[PredictionPictures(out, every=1)],
+        max_epochs=epochs, callbacks=[PredictionPictures(out, every)],
     )  # fmt: skip
     task = HydraTask(width_mult=0.35, decoder_channels=16, init_weights="random")
     trainer.validate(task, SafetripDataModule(str(root), size=(32, 64), num_workers=0), verbose=False)
@@ -51,3 +51,8 @@ def test_a_frame_that_cannot_be_read_is_left_out(
     assert len(pictures) == 3
     assert last.id.replace("/", "__") not in {item.stem for item in pictures}
     assert any(last.mask in message and message.endswith("not drawn") for message in caplog.messages)
+
+
+def test_the_last_epoch_is_drawn_whatever_its_number(prepared: PreparedIndex, tmp_path: Path) -> None:
+    assert _pictures(prepared.prepared, tmp_path / "first", every=5, epochs=2) == []
+    assert len(_pictures(prepared.prepared, tmp_path / "last", every=5, epochs=1)) == 4
