@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from safetrip_sdk.engine_layers import EngineLayer
+from safetrip_sdk.engines.layers import EngineLayer
 
 __all__ = ["Int8Audit", "audit_int8", "quantized_convolutions"]
 
