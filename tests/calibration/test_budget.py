@@ -23,7 +23,7 @@ from safetrip_calibration.device_state import device_state
 from safetrip_calibration.errors import CalibrationError, FramesError
 from safetrip_calibration.images import frames_from, resized
 from safetrip_calibration.intervals import Interval
-from safetrip_calibration.measure import MeasureError, Measurement
+from safetrip_calibration.measure import Job, MeasureError, Measurement, _time
 from safetrip_calibration.thresholds import Thresholds
 from safetrip_sdk.bundle import Bundle
 from safetrip_sdk.manifest import PrecisionInfo
@@ -188,6 +188,15 @@ def test_a_disk_without_room_for_the_frames_is_one_clear_error(
 ) -> None:
     with no_room(), pytest.raises(MeasureError, match=r"frames\.npy: cannot be written: .*TMPDIR"):
         run_budget(bundle, LENIENT, images(scenes))
+
+
+def test_the_net_has_run_before_its_time_is_taken() -> None:
+    ran: list[int] = []
+    frames = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
+    job = Job("toy.bundle", "fp32", frames=4, warmup=5)
+    assert len(_time(lambda image: ran.append(int(image[0, 0, 0])), frames, job)) == 4
+    assert len(ran) >= 5 + 4
+    assert ran[-4:] == [0, 1, 2, 0]
 
 
 def rounds(latencies: Sequence[float]) -> list[Measurement]:

@@ -56,6 +56,18 @@ def test_answers_are_those_of_full_precision(model: ModelProto, scenes: Scenes) 
         assert np.abs(confidence.astype(int) - confidence16).max() <= 3
 
 
+def test_a_resize_by_scales_keeps_them_in_full_precision(model: ModelProto, scenes: Scenes) -> None:
+    scaling = ModelProto()
+    scaling.CopyFrom(model)
+    (node,) = [item for item in scaling.graph.node if item.name == "node_up"]
+    node.input[:] = [node.input[0], "", "up.scales"]
+    scaling.graph.initializer.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "up.scales"))
+    half = Graph(cast_graph(scaling))
+    assert (half.types["up"], half.types[half.node("node_up").input[2]]) == (HALF, FLOAT)
+    for one, other in zip(run(half.model, scenes[0].frame), run(cast_graph(model), scenes[0].frame)):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_kept_nodes_are_cast_around(model: ModelProto) -> None:
     half = Graph(cast_graph(model, ["node_expand"]))
     assert half.types["expand"] == FLOAT

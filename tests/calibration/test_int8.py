@@ -17,7 +17,7 @@ from safetrip_calibration.int8 import LEVELS, MIN_SCALE, insert_qdq, output_shif
 from safetrip_calibration.placement import place
 from safetrip_calibration.ranges import collect_ranges
 from safetrip_calibration.scales import Method, make_scales
-from tests.calibration.nets import Scenes
+from tests.calibration.nets import CHANNELS, SIZE, NetBuilder, Scenes
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,30 @@ def test_float_remainder_is_half_and_scales_are_normal_numbers(quantised: Graph)
             assert quantised.types[node.input[1]] == TensorProto.FLOAT16
     # The image is quantised straight from FP32, without a stop in FP16.
     assert quantised.types[quantised.node("quantize_image").input[0]] == TensorProto.FLOAT
+
+
+def test_a_tensor_of_a_node_kept_in_fp32_is_quantised_straight_from_it(
+    model: ModelProto, scales: dict[str, float]
+) -> None:
+    graph = Graph(model)
+    made = Graph(cast_graph(insert_qdq(graph, place(graph), scales), ["node_stem.act"]))
+    assert made.node("quantize_stem.act").input[0] == "stem.act"
+    assert made.types["stem.act"] == TensorProto.FLOAT
+
+
+def test_a_sum_with_a_constant_stays_float() -> None:
+    net, c = NetBuilder(), CHANNELS
+    net.constant("one", np.array([1], np.int64))
+    net.constant("offset", np.ones((1, c, 1, 1), np.float32))
+    x = net.node(
+        "Transpose", [net.node("Cast", ["frame"], "float", to=TensorProto.FLOAT)], "chw", perm=[0, 3, 1, 2]
+    )
+    x = net.conv(net.resize(x, "resized", (1, 3, *SIZE)), "stem", (c, 3, 3))
+    x = net.conv(net.node("Add", [x, "offset"], "shifted"), "middle", (c, c, 1))
+    net.node("Squeeze", [net.conv(x, "head", (1, c, 1)), "one"], "depth")
+    plan = place(Graph(net.model([("depth", TensorProto.FLOAT)])))
+    assert "adds a constant" in plan.skipped["node_shifted"]
+    assert set(plan.readers) == {"resized", "shifted"}
 
 
 def test_what_stays_float_is_listed_with_its_reason(model: ModelProto) -> None:
