@@ -288,6 +288,10 @@ class FakeCuda(types.ModuleType):
 
     def cudaMemcpyAsync(self, target: int, source: int, nbytes: int, kind: int, stream: Stream) -> None:
         stage = "upload" if kind == 1 else "download"
+        # Memory of the device, or of the host where the device works in it, too.
+        owned = ("cudaFree", "cudaFreeHost") if self.attributes["integrated"] else ("cudaFree",)
+        if self.live.get(target if kind == 1 else source) not in owned:
+            self.faults.append(f"{stage} of {nbytes} bytes with no memory of the device")
         self.submit(stream, stage, lambda: ctypes.memmove(target, source, nbytes) and None)
 
     def cudaStreamBeginCapture(self, stream: Stream, mode: int) -> None:
