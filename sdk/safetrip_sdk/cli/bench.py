@@ -12,7 +12,8 @@ import numpy as np
 from safetrip_sdk._version import __version__
 from safetrip_sdk.backends import BACKENDS, probe
 from safetrip_sdk.bundle import Bundle
-from safetrip_sdk.cli.options import add_runtime_options, frame_size, positive, runtime_options, write_json
+from safetrip_sdk.cli.argument_types import frame_size, whole
+from safetrip_sdk.cli.options import add_runtime_options, runtime_options, write_json
 from safetrip_sdk.device import describe_device
 from safetrip_sdk.errors import BackendUnavailableError, EngineError, SafetripError
 from safetrip_sdk.runtime import Runtime
@@ -39,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("bundle", help="path of a bundle")
     parser.add_argument("--json", metavar="OUT", help="write the figures; - is standard output")
-    parser.add_argument("--frames", type=positive, default=100, metavar="N", help="default: 100")
+    parser.add_argument("--frames", type=whole(1), default=100, metavar="N", help="default: 100")
     parser.add_argument(
         "--frame",
         type=frame_size,

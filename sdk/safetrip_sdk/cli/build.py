@@ -8,7 +8,8 @@ from dataclasses import asdict
 
 from safetrip_sdk import engines
 from safetrip_sdk.backends import probe
-from safetrip_sdk.cli.options import device, frame_size, write_json
+from safetrip_sdk.cli.argument_types import frame_size, whole
+from safetrip_sdk.cli.options import write_json
 from safetrip_sdk.errors import BackendUnavailableError
 from safetrip_sdk.manifest import PRECISIONS
 
@@ -48,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compute-capability", action="append", default=[], metavar="SM", help="RTX alone; repeatable"
     )
-    parser.add_argument("--device", type=device, default=0, help="index of the GPU (default: 0)")
+    parser.add_argument("--device", type=whole(0), default=0, help="index of the GPU (default: 0)")
     parser.add_argument("--json", metavar="OUT", help="write what was built; - is standard output")
 
 

@@ -13,7 +13,8 @@ from safetrip_sdk.backends import BACKENDS, Availability, probe
 from safetrip_sdk.bundle import Bundle
 from safetrip_sdk.choice import survey
 from safetrip_sdk.cli.advice import advise
-from safetrip_sdk.cli.options import device, frame_size, write_json
+from safetrip_sdk.cli.argument_types import frame_size, whole
+from safetrip_sdk.cli.options import write_json
 from safetrip_sdk.cli.report import paint
 from safetrip_sdk.device import describe_device
 from safetrip_sdk.engines import EngineInfo, list_engines
@@ -62,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="HEIGHTxWIDTH",
         help="of the camera's frames (default: that of the bundle's engines, 1080x1920 where they differ)",
     )
-    parser.add_argument("--device", type=device, default=0, help="index of the GPU (default: 0)")
+    parser.add_argument("--device", type=whole(0), default=0, help="index of the GPU (default: 0)")
     parser.add_argument("--json", metavar="OUT", help="the same as JSON; - is standard output")
 
 

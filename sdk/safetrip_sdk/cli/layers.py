@@ -10,7 +10,8 @@ from typing import Any
 
 from safetrip_sdk.backends.tensorrt import inspect_engine
 from safetrip_sdk.bundle import Bundle
-from safetrip_sdk.cli.options import device, write_json
+from safetrip_sdk.cli.argument_types import whole
+from safetrip_sdk.cli.options import write_json
 from safetrip_sdk.engines import EngineInfo, list_engines
 from safetrip_sdk.engines.layers import EngineLayer
 from safetrip_sdk.errors import EngineError
@@ -34,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("bundle", help="path of a bundle with engines")
     parser.add_argument("--precision", choices=PRECISIONS, help="of this one alone (default: all)")
-    parser.add_argument("--device", type=device, default=0, help="index of the GPU (default: 0)")
+    parser.add_argument("--device", type=whole(0), default=0, help="index of the GPU (default: 0)")
     parser.add_argument("--json", metavar="OUT", help="write the layers; - is standard output")
 
 

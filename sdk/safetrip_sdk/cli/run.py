@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from safetrip_sdk.backends import CPU_BACKENDS
 from safetrip_sdk.bundle import Bundle
 from safetrip_sdk.classes import ClassTable
-from safetrip_sdk.cli.options import add_runtime_options, positive, runtime_options, write_json
+from safetrip_sdk.cli.argument_types import fraction, number, whole
+from safetrip_sdk.cli.options import add_runtime_options, runtime_options, write_json
 from safetrip_sdk.cli.report import print_comparison, print_outputs, print_statistics, statistics
 from safetrip_sdk.errors import SafetripError
 from safetrip_sdk.outputs.base import Shot
@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("bundle", help="path of a bundle")
     parser.add_argument("--source", required=True, metavar="URI", help="where frames come from")
-    parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
+    parser.add_argument("--frames", type=whole(1), metavar="N", help="stop after N frames")
     parser.add_argument("--realtime", action="store_true", help="play a file at its own pace, like a camera")
     parser.add_argument(
         "--policy",
@@ -78,13 +78,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--video", metavar="OUT.mp4", help="annotated video (.mp4, .avi, .mkv)")
     group.add_argument(
         "--video-width",
-        type=_not_negative,
+        type=whole(0),
         default=1280,
         metavar="PIXELS",
         help="at most; wider frames are halved (or divided by 3, 4...); 0: full size (default: 1280)",
     )
     group.add_argument(
-        "--fps", type=_rate, help="of the video (default: a file's own, or 10; a camera's is measured)"
+        "--fps",
+        type=number(0.1, 1000),
+        help="of the video (default: a file's own, or 10; a camera's is measured)",
     )
     group.add_argument("--record", metavar="OUT.mcap", help="frames, results and timing as ROS 2 messages")
     group.add_argument(
@@ -99,7 +101,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--output-share",
-        type=_percent,
+        type=number(0, 100),
         default=100 * DEFAULT_SHARE,
         metavar="PERCENT",
         help="of a core's time that view and a camera's video may take together where the inference computes "
@@ -109,37 +111,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--check", action="store_true", help="compare with what the recording says")
     check.add_argument(
         "--min-agreement",
-        type=_fraction,
+        type=fraction,
         metavar="F",
         help="fraction of each frame's labels that must agree (default: equal bits, or 0.99 elsewhere)",
     )
     add_runtime_options(parser)
-
-
-def _number(text: str, least: float, most: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not least <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text!r}: want {least:g} to {most:g}")
-    return value
-
-
-def _fraction(text: str) -> float:
-    return _number(text, 0, 1)
-
-
-def _percent(text: str) -> float:
-    return _number(text, 0, 100)
-
-
-def _rate(text: str) -> float:
-    return _number(text, 0.1, 1000)
-
-
-def _not_negative(text: str) -> int:
-    return 0 if text == "0" else positive(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -190,14 +166,14 @@ def _loop(
     comparison: Comparison | None,
 ) -> None:
     """Predict every frame and hand it to the outputs."""
-    for number, prediction in enumerate(runtime.stream(keeper, args.policy, follow_size=True), 1):
+    for count, prediction in enumerate(runtime.stream(keeper, args.policy, follow_size=True), 1):
         origin, picture, recorded = keeper.take(prediction.captured_at)
         shot = Shot(picture, prediction, origin)
         for output in outputs:
             output.put(shot)
         if comparison is not None:
             comparison.add(prediction, recorded, origin)
-        if number == args.frames:
+        if count == args.frames:
             return
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from safetrip_sdk.cli.argument_types import fraction, whole
 from safetrip_trainer.cli import main
-from safetrip_trainer.cli.arguments import fraction, output_file, output_folder, size, sizes, whole
+from safetrip_trainer.cli.arguments import output_file, output_folder, size, sizes
 from safetrip_trainer.cli.main import make_parser
 
 

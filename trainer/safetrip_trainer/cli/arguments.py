@@ -9,21 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from safetrip_sdk.backends import BACKENDS
-from safetrip_sdk.cli.options import frame_size
+from safetrip_sdk.cli.argument_types import frame_size
 from safetrip_sdk.manifest import PRECISIONS
 from safetrip_trainer.errors import TrainerError
 
 __all__ = [
+    "above_zero",
     "add_predictor_arguments",
-    "fraction",
     "numbers",
     "output_file",
     "output_folder",
-    "positive",
     "require_predictor",
     "size",
     "sizes",
-    "whole",
 ]
 
 
@@ -75,34 +73,7 @@ def numbers(kind: type[int] | type[float]) -> Callable[[str], list[float]]:
     return parse
 
 
-def whole(low: int, high: int | None = None) -> Callable[[str], int]:
-    """A type of whole numbers from `low` to `high`, both included."""
-    wanted = f"{low} or more" if high is None else f"{low} to {high}"
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if value < low or (high is not None and value > high):
-            raise argparse.ArgumentTypeError(f"{text!r}: want a whole number, {wanted}")
-        return value
-
-    return parse
-
-
-def fraction(text: str) -> float:
-    """A number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: want a number from 0 to 1")
-    return value
-
-
-def positive(text: str) -> float:
+def above_zero(text: str) -> float:
     """A number above 0."""
     return numbers(float)(text)[0]
 

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetrip_trainer.cli.arguments import output_file, whole
+from safetrip_sdk.cli.argument_types import whole
+from safetrip_trainer.cli.arguments import output_file
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from safetrip_trainer.cli.arguments import output_file, whole
+from safetrip_sdk.cli.argument_types import whole
+from safetrip_trainer.cli.arguments import output_file
 
 _NO_BETTER = "; NO BETTER: fitted on too few frames, or on others than these; fit again on more"
 

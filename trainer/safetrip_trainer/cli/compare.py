@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetrip_trainer.cli.arguments import output_file, output_folder, positive, whole
+from safetrip_sdk.cli.argument_types import whole
+from safetrip_trainer.cli.arguments import above_zero, output_file, output_folder
 
 if TYPE_CHECKING:
     from safetrip_calibration.compare import Comparison
@@ -49,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PRECISION",
         help="find the first tensor that leaves FP32 by more than --tolerance",
     )
-    parser.add_argument("--tolerance", type=positive, default=0.1, help="relative error of a tensor (0.1)")
+    parser.add_argument("--tolerance", type=above_zero, default=0.1, help="relative error of a tensor (0.1)")
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures to FILE")
 
 

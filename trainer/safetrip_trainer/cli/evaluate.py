@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from safetrip_sdk.cli.argument_types import whole
 from safetrip_trainer.cli.arguments import (
     add_predictor_arguments,
     output_file,
     output_folder,
     require_predictor,
-    whole,
 )
 from safetrip_trainer.inference.processes import add_process_arguments
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from safetrip_trainer.cli.arguments import output_file, positive, whole
+from safetrip_sdk.cli.argument_types import whole
+from safetrip_trainer.cli.arguments import above_zero, output_file
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -32,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--partial", action="store_true", help="write although some of our tensors are missing"
     )
-    parser.add_argument("--width-mult", type=positive, help="of the net (as the file says, else 1.0)")
+    parser.add_argument("--width-mult", type=above_zero, help="of the net (as the file says, else 1.0)")
     parser.add_argument("--decoder-channels", type=whole(1), help="of the net (as the file says, else 256)")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from safetrip_trainer.cli.arguments import fraction, output_file, size, whole
+from safetrip_sdk.cli.argument_types import fraction, whole
+from safetrip_trainer.cli.arguments import output_file, size
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetrip_trainer.cli.arguments import fraction, output_file, size
+from safetrip_sdk.cli.argument_types import fraction
+from safetrip_trainer.cli.arguments import output_file, size
 from safetrip_trainer.inference.processes import add_process_arguments
 
 if TYPE_CHECKING:

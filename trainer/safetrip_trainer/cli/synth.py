@@ -6,8 +6,8 @@ import argparse
 import logging
 from pathlib import Path
 
+from safetrip_sdk.cli.argument_types import whole
 from safetrip_sdk.video import CODECS
-from safetrip_trainer.cli.arguments import whole
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
