@@ -8,7 +8,7 @@ import pytest
 
 from safetrip_trainer.errors import BudgetError
 from safetrip_trainer.training import HydraTask
-from safetrip_trainer.training.budget import require_budget
+from safetrip_trainer.training.budget import narrower_shapes, require_budget
 
 # An encoder is nearly all that takes time here: the decoder's convolutions are dense.
 SLOW = """
@@ -21,6 +21,19 @@ launch_us: 0
 efficiency: {dense: 1, depthwise: 0.0001, traffic: 1, memory: 1}
 """
 BUDGET = "name: tight\ndevice: slow\nprofile: slow\nframe_size: 96x160\nlatency_ms: {p50: 4.0}\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "less"),
+    [
+        ((1.0, 256), [(0.75, 256), (1.0, 128), (0.5, 256), (0.5, 128), (0.35, 128)]),
+        ((0.75, 128), [(0.5, 128), (0.35, 128)]),
+        ((0.5, 256), [(0.5, 128), (0.35, 128)]),
+        ((0.35, 128), []),
+    ],
+)
+def test_shapes_that_are_less(own: tuple[float, int], less: list[tuple[float, int]]) -> None:
+    assert narrower_shapes(*own) == less
 
 
 def test_the_net_that_is_proposed_is_the_widest_and_wider_in_nothing(tmp_path: Path) -> None:
