@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from safetrip_sdk.bundle import Bundle
 from safetrip_sdk.manifest import ClassInfo, InputSpec, Manifest, PrecisionInfo
@@ -67,14 +67,23 @@ def deploy_graph(net_size: tuple[int, int] = NET_SIZE, half: bool = False, work:
         helper.make_node("Cast", ["metres"], ["depth"], to=TensorProto.FLOAT),
     ]
     weights["axes"] = np.array([1], np.int64)
-    frame = helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, "H", "W", 3])
+    return deploy_model(nodes, weights, ("H", "W"), net_size, ("labels", "depth", "confidence"))
+
+
+def deploy_model(
+    nodes: list[NodeProto],
+    weights: dict[str, NDArray[Any]],
+    frame_size: tuple[int | str, int | str],
+    net_size: tuple[int, int],
+    results: tuple[str, ...],
+) -> bytes:
+    """The checked ONNX file of nodes from `frame` to the outputs named."""
+    frame = helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, *frame_size, 3])
     outputs = [
-        helper.make_tensor_value_info(name, element, [1, height, width])
-        for name, element in (
-            ("labels", TensorProto.UINT8),
-            ("depth", TensorProto.FLOAT),
-            ("confidence", TensorProto.UINT8),
+        helper.make_tensor_value_info(
+            name, TensorProto.FLOAT if name == "depth" else TensorProto.UINT8, [1, *net_size]
         )
+        for name in results
     ]
     initializers = [numpy_helper.from_array(value, name) for name, value in weights.items()]
     graph = helper.make_graph(nodes, "tiny", [frame], outputs, initializers)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from safetrip_sdk import Runtime
-from tests.sdk.conftest import make_bundle
+from tests.sdk.conftest import deploy_model, make_bundle
 
 SIZE = (8, 16)
 SCALE = 1e-3  # its square is less than FP16 has
@@ -44,17 +43,7 @@ def _graph() -> bytes:
         helper.make_node("ReduceMax", ["logits", "axes"], ["peak"], keepdims=0),
         helper.make_node("Cast", ["peak"], ["depth"], to=TensorProto.FLOAT),
     ]
-    outputs = [
-        helper.make_tensor_value_info("labels", TensorProto.UINT8, [1, *SIZE]),
-        helper.make_tensor_value_info("depth", TensorProto.FLOAT, [1, *SIZE]),
-    ]
-    frame = helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, *SIZE, 3])
-    initializers = [numpy_helper.from_array(value, name) for name, value in values.items()]
-    graph = helper.make_graph(nodes, "biased", [frame], outputs, initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)])
-    model.ir_version = 9
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
+    return deploy_model(nodes, values, SIZE, SIZE, ("labels", "depth"))
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
