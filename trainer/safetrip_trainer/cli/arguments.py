@@ -16,6 +16,7 @@ from safetrip_trainer.errors import TrainerError
 __all__ = [
     "above_zero",
     "add_predictor_arguments",
+    "names",
     "numbers",
     "output_file",
     "output_folder",
@@ -56,6 +57,11 @@ def require_predictor(args: argparse.Namespace) -> None:
     """TrainerError where there is nothing at its path: told at once, where torch takes seconds to import."""
     if not args.source.exists():
         raise TrainerError(f"{args.source}: no such file or folder; give a checkpoint or a bundle")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Words with commas between."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def numbers(kind: type[int] | type[float]) -> Callable[[str], list[float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from safetrip_trainer.cli.arguments import output_file, size
+from safetrip_trainer.cli.arguments import names, output_file, size
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -36,19 +36,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--precision",
         "--precisions",
         dest="precisions",
-        type=_names,
+        type=names,
         default=None,
         metavar="A,B",
         help="(all in the bundle)",
     )
     parser.add_argument(
-        "--compute-capabilities", type=_names, default=[], metavar="SM86,SM89", help="rtx: (all it supports)"
+        "--compute-capabilities", type=names, default=(), metavar="SM86,SM89", help="rtx: (all it supports)"
     )
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write what was built to FILE")
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def run(args: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.cli.argument_types import whole
-from safetrip_trainer.cli.arguments import above_zero, output_file, output_folder
+from safetrip_trainer.cli.arguments import above_zero, names, output_file, output_folder
 
 if TYPE_CHECKING:
     from safetrip_calibration.compare import Comparison
@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole(0), default=0, help="of the choice of frames (0)")
     for name, which in (("precision", "all in the bundle"), ("backend", "all that run here")):
         parser.add_argument(
-            f"--{name}", f"--{name}s", dest=f"{name}s", type=_names, metavar="A,B", help=f"({which})"
+            f"--{name}", f"--{name}s", dest=f"{name}s", type=names, metavar="A,B", help=f"({which})"
         )
     parser.add_argument("--thresholds", type=Path, metavar="FILE", help="limits (the package's own)")
     parser.add_argument(
@@ -52,10 +52,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tolerance", type=above_zero, default=0.1, help="relative error of a tensor (0.1)")
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures to FILE")
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from safetrip_sdk.cli.argument_types import fraction, whole
-from safetrip_trainer.cli.arguments import output_file, size
+from safetrip_trainer.cli.arguments import names, output_file, size
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--val-folders",
-        type=lambda text: tuple(name.strip() for name in text.split(",") if name.strip()),
+        type=names,
         default=(),
         metavar="A,B",
         help="validate on these: Surface_012, Surface/Surface_012, or a number (012: in every source)",
