@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from safetrip_trainer.cli import main
 from safetrip_trainer.data.index import PreparedIndex
-from safetrip_trainer.training.run_folder import claim_run_folder, folder_of_checkpoint
+from safetrip_trainer.errors import TrainerError
+from safetrip_trainer.training.run_folder import claim_run_folder, folder_of_checkpoint, hold_run_folder
 
 CONFIG = Path(__file__).parents[3] / "configs" / "demo.yaml"
 
@@ -57,3 +59,37 @@ def test_a_run_that_never_began_leaves_no_folder(
     root = ("--data.root", str(prepared.prepared))
     assert main(["fit", "--config", str(CONFIG), *root, "--out", str(tmp_path), *words]) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_training_is_not_gone_on_with(
+    prepared: PreparedIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "hydranet"
+    run.mkdir()
+    (run / "metrics.csv").write_text("of the run that is training")
+    words = ("--data.root", str(prepared.prepared), "--out", str(tmp_path), "--run-name", "hydranet")
+    with hold_run_folder(run):
+        assert main(["fit", "--config", str(CONFIG), *words, "--ckpt_path", "last"]) == 2
+    assert f"{run}: another process is training into it" in capsys.readouterr().err
+    assert [file.name for file in run.iterdir()] == ["metrics.csv"]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_worker_that_outlives_its_run_does_not_hold_the_folder(tmp_path: Path) -> None:
+    (asleep, wake), (heard, awake) = os.pipe(), os.pipe()
+    with hold_run_folder(tmp_path):
+        with pytest.raises(TrainerError, match="another process"), hold_run_folder(tmp_path):
+            pass
+        worker = os.fork()
+        if not worker:
+            os.close(wake)
+            os.write(awake, b"x")
+            os.read(asleep, 1)
+            os._exit(0)
+        os.read(heard, 1)
+    with hold_run_folder(tmp_path):
+        assert os.waitpid(worker, os.WNOHANG) == (0, 0)
+    os.close(wake)
+    os.waitpid(worker, 0)
+    for descriptor in (asleep, heard, awake):
+        os.close(descriptor)

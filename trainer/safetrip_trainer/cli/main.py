@@ -76,7 +76,7 @@ def _overview() -> argparse.ArgumentParser:
 
 def _run_verb(verb: str, arguments: list[str]) -> int:
     if verb in _LIGHTNING:
-        from safetrip_trainer.cli.lightning import run_lightning
+        from safetrip_trainer.cli.lightning.run import run_lightning
 
         return run_lightning([verb, *arguments])
     parser, module = make_parser(verb)

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+from safetrip_trainer.errors import TrainerError
 from safetrip_trainer.training.resume import is_word
 
-__all__ = ["claim_run_folder", "folder_of_checkpoint", "restore_metrics", "set_metrics_aside"]
+__all__ = [
+    "claim_run_folder",
+    "folder_of_checkpoint",
+    "hold_run_folder",
+    "restore_metrics",
+    "set_metrics_aside",
+]
 
 logger = logging.getLogger(__name__)
+
+_held: set[int] = set()
+"""Descriptors of the folders that this process holds."""
 
 
 def claim_run_folder(folder: Path) -> Path:
@@ -33,6 +46,45 @@ def claim_run_folder(folder: Path) -> Path:
     if candidate != folder:
         logger.info("%s is there already: this run goes to %s", folder, candidate)
     return candidate
+
+
+@contextmanager
+def hold_run_folder(folder: Path) -> Iterator[None]:
+    """Keeps every other process from training into `folder`; it is free again once this one ends, however.
+
+    Raises:
+        TrainerError: another one holds it.
+    """
+    if not _is_first_process():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _held.add(descriptor)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainerError(
+                f"{folder}: another process is training into it; wait for its end, or give another --run-name"
+            ) from error
+        except OSError as error:
+            logger.info("%s: cannot be held against a second run (%s)", folder, error.strerror)
+        yield
+    finally:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+def _let_go() -> None:
+    """In a forked child: a loader's worker that outlives a killed run must not hold its folder."""
+    for descriptor in _held:
+        with suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def folder_of_checkpoint(folder: Path, checkpoint: str) -> Path | None:

@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import lightning as L
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from safetrip_sdk.errors import SafetripError
-from safetrip_trainer.cli.lightning_arguments import add_run_arguments
-from safetrip_trainer.cli.lightning_help import EXAMPLES, ExamplesFormatter, RunParser
-from safetrip_trainer.cli.lightning_messages import quiet_lightning
+from safetrip_trainer.cli.lightning.options import add_run_arguments
 from safetrip_trainer.cli.progress import bar
-from safetrip_trainer.data.datamodule import SafetripDataModule
-from safetrip_trainer.errors import CheckpointError, TrainerError
+from safetrip_trainer.errors import TrainerError
 from safetrip_trainer.export.bundle import require_exportable
-from safetrip_trainer.model.checkpoint import WeightsFile, net_tensors, read_weights, write_safetensors
+from safetrip_trainer.model.checkpoint import WeightsFile, read_weights
 from safetrip_trainer.quantize import QuantizedNet
-from safetrip_trainer.report.run_page import write_run_report
 from safetrip_trainer.training.budget import require_budget
 from safetrip_trainer.training.checkpoint_io import AtomicCheckpointIO
+from safetrip_trainer.training.checkpoints import best_checkpoint, last_checkpoint, last_of
 from safetrip_trainer.training.ema import WarmEMA
 from safetrip_trainer.training.epoch_lines import EpochLines
 from safetrip_trainer.training.guard import NonFiniteGuard
 from safetrip_trainer.training.loggers import build_loggers
+from safetrip_trainer.training.outcome import write_outcome
 from safetrip_trainer.training.pictures import PredictionPictures
 from safetrip_trainer.training.prediction_files import PredictionFiles
 from safetrip_trainer.training.quantized import adopt_net, start_quantizing
@@ -39,13 +34,12 @@ from safetrip_trainer.training.resume import require_resumable, tell_differences
 from safetrip_trainer.training.run_folder import (
     claim_run_folder,
     folder_of_checkpoint,
-    restore_metrics,
+    hold_run_folder,
     set_metrics_aside,
 )
 from safetrip_trainer.training.student import HydraTask
-from safetrip_trainer.training.task import Task
 
-__all__ = ["SafetripCLI", "run_lightning"]
+__all__ = ["SafetripCLI"]
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit status after SIGTERM, as a shell gives it."""
@@ -59,14 +53,8 @@ class SafetripCLI(LightningCLI):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self.claimed: Path | None = None
-        try:
+        with ExitStack() as self._when_done:
             super().__init__(*args, **options)  # runs the verb
-        finally:
-            if self.claimed is not None:
-                # A run that never began leaves no folder.
-                with suppress(OSError):
-                    self.claimed.rmdir()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         add_run_arguments(parser)
@@ -83,15 +71,7 @@ class SafetripCLI(LightningCLI):
             )
         callbacks = _listed(config.get("callbacks"))
         if self.subcommand == "fit":
-            callbacks.append(NonFiniteGuard(folder))
-            if not sys.stdout.isatty():
-                callbacks.append(EpochLines())
-            if not config.get("fast_dev_run"):
-                callbacks += self._recorders(folder)
-                callbacks += [LearningRateMonitor(logging_interval="epoch")] if own_loggers else []
-            if self._get(self.config, "ema"):
-                # Last: what the others see at a validation's end is still the average.
-                callbacks.append(WarmEMA(self._get(self.config, "ema")))
+            callbacks += self._fit_callbacks(folder, bool(config.get("fast_dev_run")), own_loggers)
         if self.subcommand == "predict":
             callbacks.append(PredictionFiles(folder / "predictions" / "validation"))
         # Our own samplers know their rank: Lightning's would undo the balance.
@@ -99,26 +79,17 @@ class SafetripCLI(LightningCLI):
         kwargs.update(callbacks=callbacks, default_root_dir=str(folder), use_distributed_sampler=False)
         return super().instantiate_trainer(**kwargs)
 
-    def _choose_folder(self) -> Path:
-        """Of a new run, one of its own; of one that goes on, and of its predictions, the checkpoint's."""
-        named = Path(self._get(self.config, "out")) / self._get(self.config, "run_name")
-        checkpoint = None if self.starts_quantizing else self._get(self.config, "ckpt_path")
-        own = folder_of_checkpoint(named, str(checkpoint)) if checkpoint else None
-        self.run_folder = own or named
-        if self.subcommand != "fit":
-            # They print, and leave what the run has written: its settings and its curve are not theirs.
-            self.save_config_callback = None
-            return self.run_folder
-        if own is None:
-            self.run_folder = self.claimed = claim_run_folder(named)
-        else:
-            set_metrics_aside(own)
-        settings = self.config[self.subcommand]
-        settings["run_name"] = self.run_folder.name
-        if checkpoint:
-            # What config.yaml starts is a new run; which checkpoint one goes on from is said each time.
-            settings["ckpt_path"] = None
-        return self.run_folder
+    def _fit_callbacks(self, folder: Path, rehearsal: bool, own_loggers: bool) -> list[Callback]:
+        callbacks: list[Callback] = [NonFiniteGuard(folder)]
+        if not sys.stdout.isatty():
+            callbacks.append(EpochLines())
+        if not rehearsal:
+            callbacks += self._recorders(folder)
+            callbacks += [LearningRateMonitor(logging_interval="epoch")] if own_loggers else []
+        if self._get(self.config, "ema"):
+            # Last: what the others see at a validation's end is still the average.
+            callbacks.append(WarmEMA(self._get(self.config, "ema")))
+        return callbacks
 
     def _recorders(self, folder: Path) -> list[Callback]:
         """What leaves files in the run's folder."""
@@ -131,11 +102,34 @@ class SafetripCLI(LightningCLI):
             recorders.append(PredictionPictures(folder, every))
         return recorders
 
+    def _choose_folder(self) -> Path:
+        """Of a new run, one of its own; of one that goes on, and of its predictions, the checkpoint's."""
+        named = Path(self._get(self.config, "out")) / self._get(self.config, "run_name")
+        checkpoint = None if self.starts_quantizing else self._get(self.config, "ckpt_path")
+        own = folder_of_checkpoint(named, str(checkpoint)) if checkpoint else None
+        self.run_folder = own or named
+        if self.subcommand != "fit":
+            # They print, and leave what the run has written: its settings and its curve are not theirs.
+            self.save_config_callback = None
+            return self.run_folder
+        if own is None:
+            self.run_folder = claim_run_folder(named)
+            self._when_done.callback(_remove_empty, self.run_folder)
+        self._when_done.enter_context(hold_run_folder(self.run_folder))
+        if own is not None:
+            set_metrics_aside(own)
+        settings = self.config[self.subcommand]
+        settings["run_name"] = self.run_folder.name
+        if checkpoint:
+            # What config.yaml starts is a new run; which checkpoint one goes on from is said each time.
+            settings["ckpt_path"] = None
+        return self.run_folder
+
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
         except SystemExit as error:
-            last = self.run_folder / "checkpoints" / "last.ckpt"
+            last = last_of(self.run_folder)
             if subcommand == "fit" and self.trainer.is_global_zero and last.is_file():
                 print(f"to go on from here: --ckpt_path {last}", file=sys.stderr)
             # Lightning ends a run that is interrupted with status 1, and one that is terminated with 0.
@@ -146,26 +140,8 @@ class SafetripCLI(LightningCLI):
             raise
 
     def after_fit(self) -> None:
-        """For people and for other programs: the report, and the best weights as safetensors."""
-        best = self.run_folder / "checkpoints" / "best.ckpt"
-        if not self.trainer.is_global_zero:
-            return
-        if not best.is_file():
-            last = self.run_folder / "checkpoints" / "last.ckpt"
-            kept = f"; the training so far is in {last}" if last.is_file() else ""
-            print(
-                f"no epoch was validated: there is no best checkpoint, hence no weights and no report{kept}"
-            )
-            return
-        restore_metrics(self.run_folder)
-        file = read_weights(best)
-        weights = self.run_folder / "weights.safetensors"
-        # A quantised net is built from its tensors, names included.
-        tensors = file.state if QuantizedNet.is_in(file.state) else net_tensors(file.state)
-        write_safetensors(weights, tensors, file.record)
-        print(f"{weights}: the best weights")
-        if (self.run_folder / "metrics.csv").is_file():
-            print(f"{write_run_report(self.run_folder, file.record)}: the report")
+        if self.trainer.is_global_zero:
+            write_outcome(self.run_folder)
 
     def _parse_ckpt_path(self) -> None:
         # Lightning lets a checkpoint's hyper-parameters win over the configuration: right for a run that goes
@@ -231,67 +207,12 @@ class SafetripCLI(LightningCLI):
         return None if QuantizedNet.is_in(file.state) else file
 
 
+def _remove_empty(folder: Path) -> None:
+    """A run that never began leaves no folder."""
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def _listed(given: Any) -> list[Any]:
     """What Lightning takes as one, as several or as none."""
     return list(given) if isinstance(given, (list, tuple)) else [] if given is None else [given]
-
-
-def best_checkpoint(folder: Path) -> ModelCheckpoint:
-    """Keeps `best.ckpt` (highest val/score) and `last.ckpt` in the run's folder."""
-    return ModelCheckpoint(
-        dirpath=folder / "checkpoints",
-        filename="best",
-        monitor="val/score",
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-    )
-
-
-def last_checkpoint(folder: Path, steps: int) -> ModelCheckpoint:
-    """Keeps `last.ckpt` in mid-epoch too, so that a kill costs at most so many steps."""
-    return ModelCheckpoint(
-        dirpath=folder / "checkpoints",
-        filename="last",
-        every_n_train_steps=steps,
-        enable_version_counter=False,
-    )
-
-
-def run_lightning(arguments: list[str]) -> int:
-    """`[fit|validate|test|predict, ...]` through Lightning's CLI; returns the exit status."""
-    quiet_lightning()
-    previous = sys.argv
-    # Lightning's CLI reads the process's own words; `trainer demo` calls it from inside another verb. The
-    # first word stays the program's path: DDP starts its other processes with it.
-    sys.argv = [previous[0], *arguments]
-    try:
-        SafetripCLI(
-            Task,
-            SafetripDataModule,
-            subclass_mode_model=True,
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
-            parser_class=RunParser,
-            parser_kwargs={
-                "prog": "trainer",
-                "formatter_class": ExamplesFormatter,  # the verbs' parsers take it over
-                **{verb: {"epilog": text} for verb, text in EXAMPLES.items()},
-            },
-        )
-    except MisconfigurationException as error:
-        raise TrainerError(" ".join(str(error).split())) from error
-    except ValueError as error:
-        # What a model's or a data module's constructor raises, jsonargparse wraps.
-        if isinstance(error.__cause__, SafetripError):
-            raise error.__cause__ from error
-        raise
-    except RuntimeError as error:
-        if "loading state_dict" not in str(error):
-            raise
-        first = shorten(" ".join(str(error).splitlines()[:2]), 300, placeholder=" ...")
-        raise CheckpointError(f"--ckpt_path holds other weights than the model has: {first}") from error
-    finally:
-        sys.argv = previous
-    return 0
