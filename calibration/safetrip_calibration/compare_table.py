@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from safetrip_calibration.compare import Candidate, Comparison
+from safetrip_calibration.comparison import Candidate, Comparison
 from safetrip_calibration.not_finite import depth_faults
 from safetrip_calibration.table import number, table
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from polygraphy.json import to_json
 
 from safetrip_calibration.accuracy import to_size
-from safetrip_calibration.compare import Candidate, Comparison
+from safetrip_calibration.comparison import Candidate, Comparison
 from safetrip_calibration.frames import IGNORE, FrameSet, LabelledFrame
 from safetrip_calibration.runners import make_runner, quiet
 from safetrip_calibration.scoring import Outputs

@@ -84,6 +84,30 @@ def test_compare_exits_by_its_thresholds(made: Path, prepared: Path, tmp_path: P
     assert Bundle.open(made).manifest.precisions["int8"].accepted is False
 
 
+def test_a_bundle_that_cannot_be_written_costs_no_figures(
+    made: Path,
+    prepared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("safetrip_sdk.bundle.LOCK_TIMEOUT_S", 0.0)
+    manifest, out = (made / "manifest.json").read_bytes(), tmp_path / "compare.json"
+    words = ["compare", str(made), str(prepared), "--backend", "onnxruntime", "--count", "1"]
+    with Bundle.edit(made):
+        assert main([*words, "--json", str(out)]) == 2
+        captured = capsys.readouterr()
+        assert "another process is changing it" in captured.err
+        assert "int8 onnxruntime" in captured.out
+        assert {row["precision"] for row in json.loads(out.read_text())["results"]} == {
+            "fp32",
+            "fp16",
+            "int8",
+        }
+        assert main([*words, "--dry-run"]) in (0, 1)
+    assert (made / "manifest.json").read_bytes() == manifest
+
+
 def test_a_split_without_frames_is_named_for_what_it_was_wanted(
     made: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,8 +12,9 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 from safetrip_calibration.calibrate import calibrate
-from safetrip_calibration.compare import Comparison, compare
+from safetrip_calibration.compare import compare
 from safetrip_calibration.compare_table import comparison_table
+from safetrip_calibration.comparison import Comparison
 from safetrip_calibration.errors import CalibrationError, FramesError
 from safetrip_calibration.runners import RUNTIME_BACKENDS, make_runner
 from safetrip_calibration.thresholds import Limits, Thresholds

@@ -14,8 +14,9 @@ from onnx import ModelProto, numpy_helper
 from safetrip_calibration.accuracy import DepthError
 from safetrip_calibration.bisect import divergences, first_divergence
 from safetrip_calibration.calibrate import Calibration, Ranges, calibrate
-from safetrip_calibration.compare import Comparison, compare
+from safetrip_calibration.compare import compare
 from safetrip_calibration.compare_table import comparison_table
+from safetrip_calibration.comparison import Comparison
 from safetrip_calibration.errors import CalibrationError
 from safetrip_calibration.evaluator import Evaluator
 from safetrip_calibration.evidence import save_worst_frames

@@ -10,7 +10,7 @@ from safetrip_sdk.cli.argument_types import whole
 from safetrip_trainer.cli.arguments import above_zero, names, output_file, output_folder
 
 if TYPE_CHECKING:
-    from safetrip_calibration.compare import Comparison
+    from safetrip_calibration.comparison import Comparison
     from safetrip_calibration.frames import SelectedFrames
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
@@ -51,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="find the first tensor that leaves FP32 by more than --tolerance",
     )
     parser.add_argument("--tolerance", type=above_zero, default=0.1, help="relative error of a tensor (0.1)")
+    parser.add_argument("--dry-run", action="store_true", help="leave the bundle's manifest as it is")
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write the figures to FILE")
 
 
@@ -60,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     from safetrip_calibration.compare_table import comparison_table
     from safetrip_calibration.frames import select_frames
     from safetrip_calibration.thresholds import load_thresholds
+    from safetrip_calibration.verdicts import record_verdicts
+    from safetrip_sdk.errors import BundleError
     from safetrip_trainer.cli.progress import bar
     from safetrip_trainer.data.files import write_json
     from safetrip_trainer.data.frames import PreparedFrames
@@ -71,10 +74,20 @@ def run(args: argparse.Namespace) -> int:
         return _bisect(args, chosen)
     thresholds = load_thresholds(args.thresholds)
     with bar() as progress:
-        result = compare(args.bundle, chosen, args.precisions, args.backends, thresholds, progress)
+        result = compare(
+            args.bundle, chosen, args.precisions, args.backends, thresholds, progress, write=False
+        )
+    refused: BundleError | None = None
+    if not args.dry_run:
+        try:
+            result = record_verdicts(result)
+        except BundleError as error:  # a full disk must not cost the figures
+            refused = error
     print(comparison_table(result))
     if args.json:
         write_json(args.json, result.to_dict())
+    if refused:
+        raise refused
     if args.out:
         _save_evidence(args, chosen, result)
     return 0 if result.accepted else 1
