@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,28 @@ def test_lightnings_verbs(words: list[str], said: str, capsys: pytest.CaptureFix
     assert line.startswith("trainer fit: error: ")
     assert said in line
     assert "class '" not in line
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["export", "absent.ckpt", "--out", "x.bundle"], "export: error: absent.ckpt: no such checkpoint"),
+        (["evaluate", "absent", "x"], "evaluate: error: absent: no such checkpoint or bundle"),
+        (["evaluate", __file__, "absent"], "absent"),
+        (["infer", __file__, "absent.jpg", "--out", "x"], "absent.jpg"),
+        (["pseudo-label", "absent.ckpt", "x"], "pseudo-label: error: absent.ckpt: no such checkpoint"),
+        (["pseudo-label", __file__, "absent"], "absent"),
+        (["replay", "absent"], "replay: error: absent: no such file"),
+        (["fix-checkpoint", "absent", "--out", "x"], "fix-checkpoint: error: absent: no such checkpoint"),
+    ],
+)
+def test_what_is_not_there_is_told_before_torch_is_imported(words: list[str], said: str) -> None:
+    script = "import sys; from safetrip_trainer.cli import main; status = main(sys.argv[1:]);"
+    script += "sys.exit(f'{status}, imported' if 'torch' in sys.modules else status)"
+    ended = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
+    (line,) = ended.stderr.splitlines()
+    assert ended.returncode == 2
+    assert said in line
 
 
 def test_no_tree_is_not_called_one(

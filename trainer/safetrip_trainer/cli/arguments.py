@@ -16,11 +16,11 @@ from safetrip_trainer.errors import TrainerError
 __all__ = [
     "above_zero",
     "add_predictor_arguments",
+    "existing",
     "names",
     "numbers",
     "output_file",
     "output_folder",
-    "require_predictor",
     "size",
     "sizes",
 ]
@@ -38,7 +38,8 @@ def sizes(text: str) -> list[tuple[int, int]]:
 
 def add_predictor_arguments(parser: argparse.ArgumentParser) -> None:
     """A checkpoint or a bundle and how it is asked, as `open_predictor` has it."""
-    parser.add_argument("source", metavar="CKPT_OR_BUNDLE", type=Path, help="a checkpoint or a bundle")
+    kind = "checkpoint or bundle"
+    parser.add_argument("source", metavar="CKPT_OR_BUNDLE", type=existing(kind), help=f"a {kind}")
     parser.add_argument(
         "--input-size",
         type=size,
@@ -53,10 +54,16 @@ def add_predictor_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def require_predictor(args: argparse.Namespace) -> None:
-    """TrainerError where there is nothing at its path: told at once, where torch takes seconds to import."""
-    if not args.source.exists():
-        raise TrainerError(f"{args.source}: no such file or folder; give a checkpoint or a bundle")
+def existing(kind: str) -> Callable[[str], Path]:
+    """A type of paths at which there is something: told at once, where torch takes seconds to import."""
+
+    def parse(text: str) -> Path:
+        path = Path(text)
+        if not path.exists():
+            raise TrainerError(f"{path}: no such {kind}")
+        return path
+
+    return parse
 
 
 def names(text: str) -> tuple[str, ...]:

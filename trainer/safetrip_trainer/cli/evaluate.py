@@ -10,7 +10,6 @@ from safetrip_trainer.cli.arguments import (
     add_predictor_arguments,
     output_file,
     output_folder,
-    require_predictor,
 )
 from safetrip_trainer.inference.processes import add_process_arguments
 
@@ -48,16 +47,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates, prints the table, writes JSON and overlays."""
-    require_predictor(args)
     from safetrip_trainer.data.files import write_json
     from safetrip_trainer.data.frames import PreparedFrames
+
+    frames = PreparedFrames(args.prepared, args.split, args.min_confidence)
     from safetrip_trainer.inference.evaluate import evaluate
     from safetrip_trainer.inference.overlays import OverlayWriter
     from safetrip_trainer.inference.predictor import open_predictor
     from safetrip_trainer.inference.processes import launch
     from safetrip_trainer.inference.table import accuracy_table
 
-    frames = PreparedFrames(args.prepared, args.split, args.min_confidence)
     writer = OverlayWriter(args.overlays, args.overlay_count, len(frames)) if args.overlays else None
     fabric = launch(args)
     place = (fabric.global_rank, fabric.world_size, fabric.device)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetrip_trainer.cli.arguments import output_file, output_folder, size
+from safetrip_trainer.cli.arguments import existing, output_file, output_folder, size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,9 @@ _CHECK_FRAMES = 8
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint of the student, or `random`")
+    parser.add_argument(
+        "checkpoint", type=_checkpoint, metavar="CKPT", help="checkpoint of the student, or `random`"
+    )
     parser.add_argument(
         "--out", type=output_folder, required=True, metavar="X.bundle", help="folder to write"
     )
@@ -56,6 +58,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write how close it is to torch")
+
+
+def _checkpoint(text: str) -> Path:
+    return Path(text) if text == "random" else existing("checkpoint")(text)
 
 
 def run(args: argparse.Namespace) -> None:

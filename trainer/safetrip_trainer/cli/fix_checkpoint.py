@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from safetrip_sdk.cli.argument_types import whole
-from safetrip_trainer.cli.arguments import above_zero, output_file
+from safetrip_trainer.cli.arguments import above_zero, existing, output_file
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -26,7 +25,9 @@ _PUBLIC_EXPANSION = "layer2.0.output.0.0.weight"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="torch checkpoint or safetensors")
+    parser.add_argument(
+        "checkpoint", type=existing("checkpoint"), metavar="CKPT", help="torch checkpoint or safetensors"
+    )
     parser.add_argument(
         "--out", type=output_file, required=True, metavar="FILE.safetensors", help="file to write"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from safetrip_trainer.cli.arguments import add_predictor_arguments, output_folder, require_predictor
+from safetrip_trainer.cli.arguments import add_predictor_arguments, output_folder
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -24,7 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Predicts and says how much."""
-    require_predictor(args)
+    from safetrip_sdk.sources import open_source
+
+    with open_source(args.image):
+        pass  # known to be there before torch, which takes seconds, is imported
     from safetrip_trainer.inference.infer import infer
     from safetrip_trainer.inference.predictor import open_predictor
 

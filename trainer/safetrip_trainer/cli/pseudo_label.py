@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.cli.argument_types import fraction
-from safetrip_trainer.cli.arguments import output_file, size
+from safetrip_trainer.cli.arguments import existing, output_file, size
 from safetrip_trainer.inference.processes import add_process_arguments
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ uses the labels above data.pseudo_confidence."""
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument(
-        "teacher", type=Path, help="checkpoint of `trainer fit`: configs/teacher.yaml, or another student"
+        "teacher",
+        type=existing("checkpoint"),
+        help="checkpoint of `trainer fit`: configs/teacher.yaml, or another student",
     )
     parser.add_argument("prepared", type=Path, help="what `trainer prepare` wrote")
     parser.add_argument(
@@ -56,11 +58,13 @@ def run(args: argparse.Namespace) -> None:
 
     from safetrip_trainer.data.files import write_json
     from safetrip_trainer.data.index import PreparedIndex
+
+    index = PreparedIndex.load(args.prepared)
     from safetrip_trainer.inference.processes import launch
     from safetrip_trainer.inference.pseudo_label import PseudoLabelOptions, pseudo_label
     from safetrip_trainer.model.load import load_segmenter
 
-    index, teacher = PreparedIndex.load(args.prepared), load_segmenter(args.teacher)
+    teacher = load_segmenter(args.teacher)
     options = PseudoLabelOptions(args.input_size, args.flip, args.threshold, args.overwrite)
     fabric = launch(args)
     report = pseudo_label(teacher, index, options, fabric)

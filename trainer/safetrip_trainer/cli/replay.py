@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from safetrip_trainer.cli.arguments import output_file
+from safetrip_trainer.cli.arguments import existing, output_file
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -21,7 +20,9 @@ weights, the random state and the settings. It is computed on the CPU, in the ru
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="RUN/nonfinite-step-N.safetensors")
+    parser.add_argument(
+        "file", type=existing("file"), metavar="FILE", help="RUN/nonfinite-step-N.safetensors"
+    )
     parser.add_argument("--json", type=output_file, metavar="OUT", help="write what was found there")
 
 
