@@ -220,7 +220,7 @@ def test_teacher_labels_the_depth_samples_and_resumes(prepared: PreparedIndex, t
         (["export", "absent.ckpt", "--out", "x.bundle"], "absent.ckpt: no such checkpoint"),
         (["evaluate", "absent.ckpt", "nowhere"], "absent.ckpt: no such checkpoint or bundle"),
         (["evaluate", __file__, "nowhere"], "nowhere"),
-        (["pseudo-label", "absent.ckpt", "nowhere"], "nowhere"),
+        (["pseudo-label", __file__, "nowhere"], "nowhere"),
     ],
 )
 def test_bad_paths_get_one_line(

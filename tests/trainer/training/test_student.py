@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -102,15 +101,28 @@ def test_a_validation_counts_its_own_frames_and_scores_both_tasks(prepared: Prep
     assert torch.equal(task.segmentation_loss.class_weights, weights)
 
 
-def test_a_run_that_goes_on_does_not_need_the_weights_it_began_with(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    task = HydraTask(0.35, 16, init_weights=str(tmp_path / "gone.safetensors"))
-    place = SimpleNamespace(ckpt_path=None, global_step=0, datamodule=None)
-    task._trainer = place
-    with pytest.raises(CheckpointError, match="gone"):
-        task.setup("fit")
-    place.ckpt_path = "runs/a/checkpoints/last.ckpt"
-    task.setup("fit")
+def test_a_run_that_goes_on_does_not_need_the_weights_it_began_with(
+    prepared: PreparedIndex, tmp_path: Path
+) -> None:
+    began, last = tmp_path / "began.safetensors", tmp_path / "last.ckpt"
+    write_safetensors(began, _task().net.state_dict(), {})
+    data = SafetripDataModule(str(prepared.prepared), size=(32, 64), batch_size=4, num_workers=0)
+
+    def fit(steps: int, **options: Any) -> L.Trainer:
+        quiet: dict[str, Any] = dict.fromkeys(
+            ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+        )
+        trainer = L.Trainer(
+            accelerator="cpu", max_steps=steps, limit_val_batches=0, use_distributed_sampler=False, **quiet
+        )
+        trainer.fit(HydraTask(0.35, 16, init_weights=str(began)), data, **options)
+        return trainer
+
+    fit(1).save_checkpoint(last)
+    began.unlink()
+    with pytest.raises(CheckpointError, match="began"):
+        fit(1)
+    assert fit(2, ckpt_path=last).global_step == 2
 
 
 def test_random_numbers_go_on_where_the_checkpoint_was_written() -> None:

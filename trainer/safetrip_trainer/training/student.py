@@ -102,11 +102,15 @@ class HydraTask(Task):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        resuming = bool(self.trainer.ckpt_path) or self.global_step > 0
-        if stage == "fit" and not resuming and isinstance(self.net, HydraNet):
-            initialize_net(self.net, self.init_weights)
         if stage == "fit":
             self._call_teacher()
+
+    def on_fit_start(self) -> None:
+        # Not in `setup`: only now has Lightning restored a run that goes on, which has weights.
+        if not self.goes_on and self.global_step == 0 and isinstance(self.net, HydraNet):
+            initialize_net(self.net, self.init_weights)
+        for teacher in self._teacher:
+            teacher.to(self.device)
 
     def quantize(self, net: QuantizedNet) -> None:
         """Goes on with the INT8 net that `quantize_student` made of a trained student."""
@@ -134,10 +138,6 @@ class HydraTask(Task):
         task = cls(**plain)
         task._call_teacher()
         return task
-
-    def on_fit_start(self) -> None:
-        for teacher in self._teacher:
-            teacher.to(self.device)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The encoder at its own rate, and the rest."""

@@ -55,6 +55,8 @@ class Task(L.LightningModule):
         self.warmup_epochs = warmup_epochs
         self.run_config: str | None = None
         """The run's whole configuration as YAML, where a command set it up; goes into its checkpoints."""
+        self.goes_on = False
+        """Whether the weights are a checkpoint's of this run, rather than those that it begins with."""
         self._resumed_state: dict[str, Tensor] | None = None
         self.segmentation_loss = segmentation_loss
         self.segmentation_metrics = SegmentationMetrics()
@@ -73,6 +75,7 @@ class Task(L.LightningModule):
         checkpoint["provenance"] = provenance(None if data is None else data.index.data_hash)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.goes_on = True
         self._resumed_state = checkpoint.get("random_state")
 
     def on_train_start(self) -> None:
