@@ -6,6 +6,7 @@ import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -208,3 +209,13 @@ def test_an_unreadable_image_counts_for_nothing_in_validation(tree: Path) -> Non
 def test_a_rare_class_that_does_not_exist_is_named(tree: Path) -> None:
     with pytest.raises(DatasetError, match="no class unicorn"):
         _loader(tree, rare_classes=["unicorn"])
+
+
+def test_a_process_without_a_frame_to_validate_is_told_of_at_the_start(tree: Path) -> None:
+    module = _module(tree)
+    count = len(module.val_dataloader().dataset)  # type: ignore[arg-type]
+    module.trainer = SimpleNamespace(global_rank=0, world_size=count, accelerator=None)  # type: ignore[assignment]
+    module.val_dataloader()
+    module.trainer.world_size += 1  # type: ignore[union-attr,misc]
+    with pytest.raises(DatasetError, match=f"{count} val sample.* for {count + 1} processes"):
+        module.val_dataloader()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from safetrip_sdk.atomic import sibling
 from safetrip_trainer.classes import CLASS_NAMES, IGNORE, color_map
 from safetrip_trainer.data import polygon_frames, units
 from safetrip_trainer.data.index import PreparedIndex
@@ -309,15 +310,16 @@ def test_a_mask_that_was_lost_is_made_again(tmp_path: Path) -> None:
     assert mask.read_bytes() == before
 
 
+@pytest.mark.parametrize("images", [1, 6])
 def test_a_run_that_is_interrupted_is_incomplete_and_then_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree, calls = write_tree(tmp_path / "tree"), []
     real = polygon_frames.rasterize
 
     def interrupted(*args: object) -> np.ndarray:
         calls.append(1)
-        if len(calls) > 6:
+        if len(calls) > images:
             raise KeyboardInterrupt
         return real(*args)  # type: ignore[arg-type]
 
@@ -326,10 +328,28 @@ def test_a_run_that_is_interrupted_is_incomplete_and_then_goes_on(
         prepare(tree, tmp_path / "out", QUIET)
     with pytest.raises(DatasetError, match="is incomplete; run 'trainer prepare"):
         PreparedIndex.load(tmp_path / "out")
+    assert any((tmp_path / "out").rglob("*.png"))
+    half_written = sibling(tmp_path / "out/masks/a.png", ".tmp")
+    half_written.write_bytes(b"as a kill leaves it")
+    os.utime(half_written, (1, 1))
     monkeypatch.setattr(polygon_frames, "rasterize", real)
     report = prepare(tree, tmp_path / "out", QUIET)
-    assert report.reused >= 6
+    assert report.reused >= (6 if images == 6 else 0)
     assert len(report.index.samples) == 18
+    assert not half_written.exists()
+
+
+def test_a_name_that_is_no_text_is_a_problem_of_its_own(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree")
+    folder = tree / "Surface/Surface_001"
+    Path(os.fsdecode(os.fsencode(folder / "gr") + b"\xfc\xdf.jpg")).write_bytes(b"of another system")
+    Path(os.fsdecode(os.fsencode(tree / "Polygon") + b"/\xfc")).mkdir()
+    report = prepare(tree, tmp_path / "out", QUIET)
+    assert len(report.index.samples) == 18
+    found = {item.path: item.reason for item in report.problems}
+    assert found == dict.fromkeys(
+        ("Surface/Surface_001/gr\ufffd\ufffd.jpg", "Polygon/\ufffd"), "its name is no UTF-8; rename it"
+    )
 
 
 def test_a_failed_run_leaves_the_old_result_as_it_was(tmp_path: Path) -> None:

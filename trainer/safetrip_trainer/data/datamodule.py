@@ -232,6 +232,11 @@ class SafetripDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> SampleLoader:
         samples = self._samples("val")
+        if len(samples) < self._place()[1]:
+            raise DatasetError(
+                f"{self.prepared_folder}: {len(samples)} val sample(s) for {self._place()[1]} processes, "
+                "which need one each: `trainer prepare --val-folders` gives more, --trainer.devices fewer"
+            )
         # At full size, as on the robot, wherever the full size is to be had.
         source = TreeSource(self.index) if self.index.has_tree else self._source()
         dataset = SafetripDataset(

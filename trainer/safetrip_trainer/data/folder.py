@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetrip_trainer.data.problems import Problem
 from safetrip_trainer.errors import DatasetError
 
 __all__ = ["Folder", "list_folder"]
@@ -31,12 +32,27 @@ class Folder:
         return self.path.rsplit("/", 1)[-1]
 
 
-def list_folder(path: Path) -> list[os.DirEntry[str]]:
-    """Visible entries by name; hidden ones (.DS_Store and the like) are nobody's data."""
+def list_folder(root: Path, path: str, problems: list[Problem]) -> list[os.DirEntry[str]]:
+    """Visible entries of `root`/`path` by name; hidden ones (.DS_Store and the like) are nobody's data.
+
+    A name that is no text, as an archive of another system leaves it, is a problem: no index could hold it.
+    DatasetError where the folder cannot be listed.
+    """
     try:
-        with os.scandir(path) as entries:
-            return sorted(
-                (entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name
-            )
+        with os.scandir(root / path) as found:
+            entries = sorted((item for item in found if not item.name.startswith(".")), key=lambda e: e.name)
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be listed: {error.strerror or error}") from error
+        raise DatasetError(f"{root / path}: cannot be listed: {error.strerror or error}") from error
+    unreadable = [entry for entry in entries if not _is_text(entry.name)]
+    for entry in unreadable:
+        shown = os.fsencode(entry.name).decode(errors="replace")
+        problems.append(Problem(f"{path}/{shown}", "its name is no UTF-8; rename it"))
+    return [entry for entry in entries if entry not in unreadable] if unreadable else entries
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

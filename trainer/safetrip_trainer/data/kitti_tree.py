@@ -34,7 +34,7 @@ def scan_kitti(root: Path, top: str, problems: list[Problem]) -> list[Folder]:
     for part in _PARTS:
         if not (root / top / part).is_dir():
             continue
-        for drive in list_folder(root / top / part):
+        for drive in list_folder(root, f"{top}/{part}", problems):
             path = f"{top}/{part}/{drive.name}"
             if (root / path / _DEPTH).is_dir():
                 folder = _scan_drive(root, top, path, problems)
@@ -48,7 +48,7 @@ def _scan_drive(root: Path, top: str, path: str, problems: list[Problem]) -> Fol
     drive = path.rsplit("/", 1)[-1]
     places = (path, f"{top}/{drive[:10]}/{drive}", f"{top}/raw/{drive[:10]}/{drive}")
     choices = ((place, suffix) for place in places for suffix in _SUFFIXES)
-    chosen = next((choice for choice in choices if _has_images(root, *choice)), None)
+    chosen = next((choice for choice in choices if _has_images(root, *choice, problems)), None)
     if chosen is None:
         problems.append(Problem(path, f"no camera image; unpack KITTI's raw data to {places[1]}"))
         return None
@@ -56,8 +56,8 @@ def _scan_drive(root: Path, top: str, path: str, problems: list[Problem]) -> Fol
     names: list[str] = []
     lacking = 0
     for camera in _CAMERAS:
-        there = _stems(root, f"{images}/{camera}/data", suffix)
-        depths = _stems(root, f"{path}/{_DEPTH}/{camera}", ".png")
+        there = _stems(root, f"{images}/{camera}/data", suffix, problems)
+        depths = _stems(root, f"{path}/{_DEPTH}/{camera}", ".png", problems)
         names += [f"{camera}/{frame}" for frame in sorted(depths & there)]
         lacking += len(depths - there)
     if lacking:
@@ -65,11 +65,10 @@ def _scan_drive(root: Path, top: str, path: str, problems: list[Problem]) -> Fol
     return Folder("kitti", path, tuple(names), (images, suffix)) if names else None
 
 
-def _has_images(root: Path, place: str, suffix: str) -> bool:
-    return any(_stems(root, f"{place}/{camera}/data", suffix) for camera in _CAMERAS)
+def _has_images(root: Path, place: str, suffix: str, problems: list[Problem]) -> bool:
+    return any(_stems(root, f"{place}/{camera}/data", suffix, problems) for camera in _CAMERAS)
 
 
-def _stems(root: Path, folder: str, suffix: str) -> set[str]:
-    path = root / folder
-    names = [entry.name for entry in list_folder(path)] if path.is_dir() else []
+def _stems(root: Path, folder: str, suffix: str, problems: list[Problem]) -> set[str]:
+    names = [entry.name for entry in list_folder(root, folder, problems)] if (root / folder).is_dir() else []
     return {name.removesuffix(suffix) for name in names if name.endswith(suffix)}

@@ -7,7 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import chain
@@ -94,8 +94,8 @@ def prepare(
     options = options or PrepareOptions()
     tree = scan_tree(Path(root))
     prepared = Path(out)
-    _check_out(prepared)
     _splits(tree.folders, options)  # what it refuses is better known before the images are read
+    began = _claim(prepared)
     spec = options.spec(prepared)
     units = make_units(tree.root.absolute(), prepared.absolute(), tree.folders, spec)
     samples: list[Sample] = []
@@ -115,20 +115,29 @@ def prepare(
         raise DatasetError(f"{root}: nothing usable in it{first}")
     samples, notes = _split(tree, samples, options)
     _write(tree, prepared, samples, problems, dropped, notes, shards, options)
+    _remove_abandoned(prepared, began)
     return PrepareReport(
         PreparedIndex.load(prepared, tree.root), tuple(problems), dropped, tuple(notes), reused
     )
 
 
-def _check_out(prepared: Path) -> None:
-    """Stale masks are removed from OUT at the end, so it must be ours (or empty) to begin with."""
-    if not prepared.exists():
-        return
-    if not prepared.is_dir():
+def _claim(prepared: Path) -> float:
+    """Makes OUT, or takes it where it is ours or empty: stale masks are removed from it at the end.
+
+    Before anything is in it, so that a run killed at any moment goes on. Returns the time.
+    """
+    units = prepared / UNITS_FOLDER
+    if prepared.exists() and not prepared.is_dir():
         raise DatasetError(f"{prepared}: is a file; give a folder for --out")
-    ours = (prepared / HEADER_FILE).exists() or (prepared / UNITS_FOLDER).is_dir()
-    if not ours and any(prepared.iterdir()):
+    ours = (prepared / HEADER_FILE).exists() or units.is_dir()
+    if not ours and prepared.exists() and any(prepared.iterdir()):
         raise DatasetError(f"{prepared}: holds other files; give an empty or new folder for --out")
+    try:
+        units.mkdir(parents=True, exist_ok=True)
+        os.utime(units)
+        return units.stat().st_mtime
+    except OSError as error:
+        raise DatasetError(f"{prepared}: cannot be written: {error.strerror or error}") from error
 
 
 def _run(units: Sequence[Unit], options: PrepareOptions) -> Iterator[UnitResult]:
@@ -258,3 +267,11 @@ def _remove_stale(prepared: Path, index_name: str, planes: set[str | None]) -> N
     for path in chain((prepared / "masks").rglob("*.png"), (prepared / "pseudo").rglob("*.png")):
         if path.relative_to(prepared).as_posix() not in planes:
             path.unlink(missing_ok=True)
+
+
+def _remove_abandoned(prepared: Path, began: float) -> None:
+    """What runs that were killed had begun to write, under names of `atomic.sibling`."""
+    for path in prepared.rglob(".*.tmp"):
+        with suppress(OSError):
+            if path.stat().st_mtime < began:
+                path.unlink()

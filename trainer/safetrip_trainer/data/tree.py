@@ -56,7 +56,7 @@ def scan_tree(root: Path) -> Tree:
     folders: list[Folder] = []
     problems: list[Problem] = []
     for source, top in top_folders(root).items():
-        entries = list_folder(root / top)
+        entries = list_folder(root, top, problems)
         if not any(entry.is_dir() for entry in entries):
             problems.append(Problem(top, "holds no folder"))
         if source == "kitti":
@@ -67,7 +67,8 @@ def scan_tree(root: Path) -> Tree:
                 problems.append(Problem(f"{top}/{entry.name}", "a file beside the folders; left out"))
                 continue
             scan = _scan_depth if source == "depth" else _scan_annotated
-            folder = scan(source, f"{top}/{entry.name}", list_folder(Path(entry.path)), problems)
+            path = f"{top}/{entry.name}"
+            folder = scan(source, path, list_folder(root, path, problems), problems)
             if folder is not None:
                 folders.append(folder)
     return Tree(root, tuple(folders), tuple(problems))
