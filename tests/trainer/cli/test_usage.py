@@ -48,6 +48,16 @@ def test_our_own_verbs(words: list[str], meant: str, capsys: pytest.CaptureFixtu
         (["--data.root", "x", "--trainer.max_epochs", "two"], "--trainer.max_epochs: "),
         (["--data.root", "x", "--data.size", "96*160"], "data.size '96*160': want HEIGHTxWIDTH"),
         (["--data.root", "nowhere"], "nowhere: no such folder"),
+        (["--data.root", "x", "--data.jitter", "-0.5"], "data.jitter -0.5: want 0 or more"),
+        (["--data.root", "x", "--data.rare_probability", "3"], "data.rare_probability 3.0: want 0 to 1"),
+        (["--data.root", "x", "--data.seed", "-1"], "data.seed -1: want 0 or more"),
+        (["--data.root", "x", "--data.zoom", "[1, .inf]"], "data.zoom [1.0, inf]: want"),
+        (["--data.root", "x", "--model.init_args.lr", "-1"], "model.init_args.lr -1.0: want more than 0"),
+        (
+            ["--data.root", "x", "--model.init_args.distill.weight", ".nan"],
+            "model.init_args.distill.weight nan: want 0 or more",
+        ),
+        (["--data.root", "x", "--model.init_args.depth.silog_share", "2"], "silog_share 2.0: want 0 to 1"),
         ([], "required: --data.root"),
     ],
 )

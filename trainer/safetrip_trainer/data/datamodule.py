@@ -25,6 +25,7 @@ from safetrip_trainer.data.source import PlaneSource, TreeSource
 from safetrip_trainer.data.statistics import total_pixels
 from safetrip_trainer.data.tree import SOURCES, top_folders
 from safetrip_trainer.errors import DatasetError
+from safetrip_trainer.settings import require_within
 
 __all__ = ["SafetripDataModule"]
 
@@ -61,7 +62,7 @@ class SafetripDataModule(L.LightningDataModule):
         max_unreadable: so many samples may turn out unreadable; they are named and others take their place.
 
     Raises:
-        DatasetError: `size`, `ratios` or `zoom` make no sense.
+        TrainerError: a setting has no meaning, such as a negative `jitter`.
     """
 
     def __init__(
@@ -95,8 +96,16 @@ class SafetripDataModule(L.LightningDataModule):
         self.ratios = _checked(ratios or {"surface": 1.0, "polygon": 1.0, "depth": 1.0})
         self.seed = seed
         self.num_workers = min(core_count(), 8) if num_workers < 0 else num_workers
-        if not 1.0 <= zoom[0] <= zoom[1]:
+        if not 1.0 <= zoom[0] <= zoom[1] < math.inf:
             raise DatasetError(f"data.zoom {list(zoom)}: want [smallest, largest], 1 or more")
+        require_within("data.batch_size", batch_size, 1)
+        for name, value in (("seed", seed), ("jitter", jitter), ("max_unreadable", max_unreadable)):
+            require_within(f"data.{name}", value)
+        require_within("data.rare_probability", rare_probability, 0, 1)
+        if pseudo_confidence is not None:
+            require_within("data.pseudo_confidence", pseudo_confidence, 0, 1)
+        for name, value in (("min_confidence", min_confidence), ("val_min_confidence", val_min_confidence)):
+            require_within(f"data.{name}", value, 0, 255)
         self.zoom = zoom
         self.jitter = jitter
         self.rare_probability = rare_probability

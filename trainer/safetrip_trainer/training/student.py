@@ -29,6 +29,7 @@ from safetrip_trainer.model.initialize import initialize_net
 from safetrip_trainer.model.load import load_segmenter
 from safetrip_trainer.model.preprocess import resize
 from safetrip_trainer.quantize.net import QuantizedNet
+from safetrip_trainer.settings import require_above, require_within
 from safetrip_trainer.training.options import DepthOptions, DistillOptions, SegmentationOptions
 from safetrip_trainer.training.task import Predicted, Task
 
@@ -56,6 +57,9 @@ class HydraTask(Task):
         segmentation: how pixels of annotated classes count.
         depth: how distances are said and judged.
         distill: soft targets of a teacher.
+
+    Raises:
+        TrainerError: a setting has no meaning, such as a negative weight.
     """
 
     def __init__(
@@ -75,6 +79,17 @@ class HydraTask(Task):
         depth: DepthOptions = DepthOptions(),  # noqa: B008 (frozen)
         distill: DistillOptions = DistillOptions(),  # noqa: B008 (frozen)
     ) -> None:
+        for name, value in {
+            "encoder_lr_factor": encoder_lr_factor,
+            "segmentation_weight": segmentation_weight,
+            "depth_weight": depth_weight,
+            "depth.silog_weight": depth.silog_weight,
+            "depth.gradient_weight": depth.gradient_weight,
+            "distill.weight": distill.weight,
+        }.items():
+            require_within(f"model.init_args.{name}", value)
+        require_within("model.init_args.depth.silog_share", depth.silog_share, 0, 1)
+        require_above("model.init_args.berhu_threshold", berhu_threshold)
         net = HydraNet(width_mult=width_mult, decoder_channels=decoder_channels, depth_head=depth.head)
         super().__init__(net, lr, weight_decay, warmup_epochs, _segmentation_loss(segmentation))
         self.save_hyperparameters()

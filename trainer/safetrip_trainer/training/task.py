@@ -14,6 +14,7 @@ from safetrip_trainer.errors import TrainerError
 from safetrip_trainer.losses import WeightedCrossEntropy
 from safetrip_trainer.metrics import SegmentationMetrics
 from safetrip_trainer.model.preprocess import resize
+from safetrip_trainer.settings import require_above, require_within
 from safetrip_trainer.training.provenance import provenance
 from safetrip_trainer.training.random_state import random_state, set_random_state
 from safetrip_trainer.training.schedule import warmup_cosine
@@ -48,6 +49,9 @@ class Task(L.LightningModule):
         segmentation_loss: WeightedCrossEntropy,
     ) -> None:
         super().__init__()
+        require_above("model.init_args.lr", lr)
+        require_within("model.init_args.weight_decay", weight_decay)
+        require_within("model.init_args.warmup_epochs", warmup_epochs)
         # Convolutions run two to three times as fast in this layout, on CPUs and on tensor cores.
         self.net = net.to(memory_format=torch.channels_last)
         self.lr = lr

@@ -171,8 +171,6 @@ class SafetripCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """What must be known, or made, before the first step."""
-        if self.datamodule.batch_size < 1:
-            raise TrainerError(f"data.batch_size {self.datamodule.batch_size}: want 1 or more")
         if isinstance(self.model, HydraTask):
             # Known before the training rather than after it.
             require_exportable(self.datamodule.size)
