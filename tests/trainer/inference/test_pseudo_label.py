@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,15 @@ from safetrip_trainer.data.frames import PreparedFrames
 from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.data.prepare import PrepareOptions, prepare
 from safetrip_trainer.errors import DatasetError
-from safetrip_trainer.inference.pseudo_label import PseudoLabelOptions, pseudo_label
+from safetrip_trainer.inference.pseudo_label import PseudoLabelOptions, TeacherFile, pseudo_label
 from safetrip_trainer.model.preprocess import normalize
 from tests.trainer.data.small_tree import HEIGHT, WIDTH, write_tree
 from tests.trainer.data.test_kitti import DRIVES, write_drive
 
 QUIET = PrepareOptions(workers=1, progress=False, cache_size=None)
+
+
+TEACHER = TeacherFile("teacher.ckpt", "ab" * 32)
 
 
 class Teacher(nn.Module):
@@ -38,7 +42,7 @@ def test_kitti_is_labelled_like_the_walks(tmp_path: Path) -> None:
     index = prepare(tree, tmp_path / "out", QUIET).index
     fabric = Fabric(accelerator="cpu", devices=1)
     options = PseudoLabelOptions(size=(32, 32))
-    report = pseudo_label(Teacher(), index, options, fabric)
+    report = pseudo_label(Teacher(), TEACHER, index, options, fabric)
     bare = [sample for sample in index.samples if sample.mask is None]
     assert {sample.source for sample in bare} == {"depth", "kitti"}
     assert (report.written, report.confident_share) == (len(bare), 1.0)
@@ -46,7 +50,44 @@ def test_kitti_is_labelled_like_the_walks(tmp_path: Path) -> None:
         labels, _ = index.load_pseudo(sample) or (None, None)
         assert labels is not None
         assert (labels == 5).all()
-    assert pseudo_label(Teacher(), index, options, fabric).kept == len(bare)
+    assert pseudo_label(Teacher(), TEACHER, index, options, fabric).kept == len(bare)
+
+
+def test_labels_of_two_teachers_are_not_mixed(tmp_path: Path) -> None:
+    index = prepare(write_tree(tmp_path / "tree", folders=1), tmp_path / "out", QUIET).index
+    fabric, options = Fabric(accelerator="cpu", devices=1), PseudoLabelOptions(size=(32, 32))
+    assert index.pseudo_teacher() is None
+    count = pseudo_label(Teacher(), TEACHER, index, options, fabric).written
+    made = {"teacher": "teacher.ckpt", "teacher_sha256": "ab" * 32, "input_size": [32, 32], "flip": False}
+    assert index.pseudo_teacher() == made
+    other = replace(TEACHER, sha256="cd" * 32)
+    with pytest.raises(DatasetError, match=r"of another teacher_sha256; .* --overwrite"):
+        pseudo_label(Teacher(), other, index, options, fabric)
+    with pytest.raises(DatasetError, match="of another input_size and flip"):
+        pseudo_label(Teacher(), TEACHER, index, PseudoLabelOptions((16, 32), flip=True), fabric)
+    assert index.pseudo_teacher() == made
+    again = replace(options, overwrite=True)
+    with pytest.raises(KeyboardInterrupt):
+        pseudo_label(Interrupted(), other, index, again, fabric)
+    # What the first teacher said is gone: the call goes on without --overwrite.
+    report = pseudo_label(Teacher(), other, index, options, fabric)
+    assert (report.written, report.kept) == (count - 1, 1)
+    # Of an earlier version, which did not say whose they were.
+    index.pseudo_record.unlink()
+    with pytest.raises(DatasetError, match="of another teacher_sha256"):
+        pseudo_label(Teacher(), other, index, options, fabric)
+
+
+class Interrupted(Teacher):
+    """After its first image."""
+
+    done = False
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if self.done:
+            raise KeyboardInterrupt
+        self.done = True
+        return super().forward(image)
 
 
 def test_a_set_of_annotations_alone_leaves_nothing_to_label(tmp_path: Path) -> None:
@@ -54,7 +95,7 @@ def test_a_set_of_annotations_alone_leaves_nothing_to_label(tmp_path: Path) -> N
     (tree / "Depth").rename(tmp_path / "elsewhere")
     index = prepare(tree, tmp_path / "out", QUIET).index
     with pytest.raises(DatasetError, match="nothing to label"):
-        pseudo_label(Teacher(), index, PseudoLabelOptions(), Fabric(accelerator="cpu", devices=1))
+        pseudo_label(Teacher(), TEACHER, index, PseudoLabelOptions(), Fabric(accelerator="cpu", devices=1))
 
 
 def test_what_has_labels_is_known_before_reading(tmp_path: Path) -> None:
@@ -85,7 +126,7 @@ def test_labels_are_of_the_image_and_of_its_mirror_turned_back(tmp_path: Path) -
     wanted = {False: plain, True: (plain + mirrored) / 2}
     for flip, chances in wanted.items():
         options = PseudoLabelOptions((HEIGHT, WIDTH), flip, threshold=0.5, overwrite=True)
-        report = pseudo_label(Looking(), index, options, fabric)
+        report = pseudo_label(Looking(), TEACHER, index, options, fabric)
         assert (report.written, report.kept) == (2, 0)
         labels, confidence = index.load_pseudo(sample) or (None, None)
         expected, sure = chances.max(1).indices[0].numpy(), chances.amax(1)[0].numpy() * 255

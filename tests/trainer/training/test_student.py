@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -19,7 +20,7 @@ from safetrip_trainer.losses import (
     ScaleInvariantLoss,
     SoftTargetLoss,
 )
-from safetrip_trainer.model.checkpoint import write_safetensors
+from safetrip_trainer.model.checkpoint import load_checkpoint, write_safetensors
 from safetrip_trainer.model.hydranet import MAX_DEPTH, MIN_DEPTH
 from safetrip_trainer.training import HydraTask
 from safetrip_trainer.training.options import DepthOptions, DistillOptions, SegmentationOptions
@@ -119,10 +120,35 @@ def test_a_run_that_goes_on_does_not_need_the_weights_it_began_with(
         return trainer
 
     fit(1).save_checkpoint(last)
+    start = load_checkpoint(last)["provenance"]["start"]
+    assert "began.safetensors" in start
     began.unlink()
     with pytest.raises(CheckpointError, match="began"):
         fit(1)
-    assert fit(2, ckpt_path=last).global_step == 2
+    resumed = fit(2, ckpt_path=last)
+    assert resumed.global_step == 2
+    resumed.save_checkpoint(last)
+    assert load_checkpoint(last)["provenance"]["start"] == start
+
+
+def test_a_run_that_goes_on_with_other_data_says_so_and_keeps_both_hashes(
+    prepared: PreparedIndex, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = SafetripDataModule(str(prepared.prepared), size=(32, 64), num_workers=0)
+    index = data.index
+    task = _task()
+    task._trainer = SimpleNamespace(datamodule=data, global_step=3)  # type: ignore[assignment]
+    task.on_load_checkpoint({"provenance": {"data_hash": index.data_hash, "start": "a file"}})
+    task.on_fit_start()
+    assert not caplog.records
+    task.on_load_checkpoint({"provenance": {"data_hash": "b" * 64, "data_hash_before": "a" * 64}})
+    task.on_fit_start()
+    assert "has changed since the checkpoint was written" in caplog.text
+    checkpoint: dict[str, Any] = {}
+    task.on_save_checkpoint(checkpoint)
+    said = checkpoint["provenance"]
+    assert said["data_hash"] == index.data_hash
+    assert said["data_hash_before"].split() == ["a" * 64, "b" * 64]
 
 
 def test_random_numbers_go_on_where_the_checkpoint_was_written() -> None:

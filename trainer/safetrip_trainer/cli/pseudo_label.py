@@ -22,8 +22,9 @@ examples:
   trainer pseudo-label runs/teacher/checkpoints/best.ckpt data/prepared --overwrite   after training it on
   trainer pseudo-label runs/teacher/checkpoints/best.ckpt data/prepared --flip --devices 4
 
-The files (8-bit PNG) go to PREPARED/pseudo. An interrupted call goes on where it stopped; `trainer fit`
-uses the labels above data.pseudo_confidence."""
+The files (8-bit PNG) go to PREPARED/pseudo, and whose they are to PREPARED/pseudo/teacher.json, which the
+runs trained on them record. An interrupted call goes on where it stopped; `trainer fit` uses the labels above
+data.pseudo_confidence."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,9 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input-size",
         type=size,
-        default=(512, 512),
         metavar="HEIGHTxWIDTH",
-        help="such as 288x512; default 512x512",
+        help="such as 288x512; default: as the teacher was trained",
     )
     parser.add_argument(
         "--threshold", type=fraction, default=0.7, help="confidence that the report counts (0.7)"
@@ -60,14 +60,16 @@ def run(args: argparse.Namespace) -> None:
     from safetrip_trainer.data.index import PreparedIndex
 
     index = PreparedIndex.load(args.prepared)
+    from safetrip_trainer.inference.predictor import training_size
     from safetrip_trainer.inference.processes import launch
-    from safetrip_trainer.inference.pseudo_label import PseudoLabelOptions, pseudo_label
+    from safetrip_trainer.inference.pseudo_label import PseudoLabelOptions, TeacherFile, pseudo_label
     from safetrip_trainer.model.load import load_segmenter
 
-    teacher = load_segmenter(args.teacher)
-    options = PseudoLabelOptions(args.input_size, args.flip, args.threshold, args.overwrite)
+    teacher, record = load_segmenter(args.teacher)
+    input_size = args.input_size or training_size(record)
+    options = PseudoLabelOptions(input_size, args.flip, args.threshold, args.overwrite)
     fabric = launch(args)
-    report = pseudo_label(teacher, index, options, fabric)
+    report = pseudo_label(teacher, TeacherFile.of(args.teacher), index, options, fabric)
     if fabric.global_rank:
         return
     print(_summary(report, args.threshold))

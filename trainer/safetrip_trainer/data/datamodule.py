@@ -133,6 +133,12 @@ class SafetripDataModule(L.LightningDataModule):
             self._index = open_index(self.prepared_folder)
         return self._index
 
+    @property
+    def pseudo_labels_by(self) -> str | None:
+        """SHA-256 of the teacher's file whose labels training takes; None where it takes none."""
+        record = self.index.pseudo_teacher() if self.pseudo_confidence is not None else None
+        return None if record is None else str(record.get("teacher_sha256"))
+
     def prepare_data(self) -> None:
         """Prepares a raw tree; once, on one process of each node."""
         folder = self.prepared_folder

@@ -211,6 +211,20 @@ class PreparedIndex:
             return None
         return read_gray(labels), read_gray(confidence)
 
+    @property
+    def pseudo_record(self) -> Path:
+        """What `trainer pseudo-label` says of the teacher whose labels these are."""
+        return self.prepared / "pseudo" / "teacher.json"
+
+    def pseudo_teacher(self) -> dict[str, Any] | None:
+        """The content of `pseudo_record`: `teacher_sha256`, `input_size` and `flip`, and the file's name;
+        None where no teacher has labelled anything.
+        """
+        if not self.pseudo_record.is_file():
+            return None
+        record: dict[str, Any] = read_json(self.pseudo_record)
+        return record
+
 
 def read_header(folder: Path) -> dict[str, Any]:
     """prepared.json, with all that `PreparedIndex` needs; DatasetError for anything else."""

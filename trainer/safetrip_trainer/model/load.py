@@ -72,16 +72,17 @@ class _Logits(nn.Module):
         return logits
 
 
-def load_segmenter(path: str | Path) -> nn.Module:
+def load_segmenter(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """Whoever can teach classes, teacher or student: (N, 3, h, w) to logits (N, classes, h/4, w/4).
 
-    In evaluation mode.
+    In evaluation mode; and what the file says of its training.
 
     Raises:
         CheckpointError: the file is missing, broken, or holds another model.
     """
     file = read_weights(Path(path))
-    return _teacher(file) if "variant" in file.settings else _Logits(_student(file)).eval()
+    net = _teacher(file) if "variant" in file.settings else _Logits(_student(file)).eval()
+    return net, file.record
 
 
 def _student(file: WeightsFile) -> HydraNet | QuantizedNet:

@@ -79,4 +79,5 @@ def start_quantizing(
             net, data.size, PreparedFrames(data.index, "train"), method=method, progress=progress
         )
     )
+    task.start = f"{checkpoint.name}, calibrated to INT8 ({method})"
     logger.info("%s: quantised; its rounding is trained from here", checkpoint)

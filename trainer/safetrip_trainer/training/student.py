@@ -121,9 +121,10 @@ class HydraTask(Task):
             self._call_teacher()
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         # Not in `setup`: only now has Lightning restored a run that goes on, which has weights.
         if not self.goes_on and self.global_step == 0 and isinstance(self.net, HydraNet):
-            initialize_net(self.net, self.init_weights)
+            self.start = initialize_net(self.net, self.init_weights)
         for teacher in self._teacher:
             teacher.to(self.device)
 
@@ -141,7 +142,7 @@ class HydraTask(Task):
 
     def _call_teacher(self) -> None:
         if self.distill.teacher_ckpt and not self._teacher:
-            teacher = load_segmenter(Path(self.distill.teacher_ckpt)).requires_grad_(False)
+            teacher = load_segmenter(Path(self.distill.teacher_ckpt))[0].requires_grad_(False)
             self._teacher.append(teacher.to(memory_format=torch.channels_last))
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.errors import TrainerError
 from safetrip_trainer.losses import WeightedCrossEntropy
 from safetrip_trainer.metrics import SegmentationMetrics
@@ -20,6 +22,8 @@ from safetrip_trainer.training.random_state import random_state, set_random_stat
 from safetrip_trainer.training.schedule import warmup_cosine
 
 __all__ = ["Predicted", "Task"]
+
+logger = logging.getLogger(__name__)
 
 
 class Predicted(NamedTuple):
@@ -59,27 +63,45 @@ class Task(L.LightningModule):
         self.warmup_epochs = warmup_epochs
         self.run_config: str | None = None
         """The run's whole configuration as YAML, where a command set it up; goes into its checkpoints."""
-        self.goes_on = False
-        """Whether the weights are a checkpoint's of this run, rather than those that it begins with."""
+        self.start: str | None = None
+        """Where the first weights came from, in words; None where a checkpoint of the run brought its own."""
+        self._before: dict[str, Any] | None = None
         self._resumed_state: dict[str, Tensor] | None = None
         self.segmentation_loss = segmentation_loss
         self.segmentation_metrics = SegmentationMetrics()
 
     def setup(self, stage: str) -> None:
         """Takes the class weights that `trainer prepare` counted."""
-        data = getattr(self.trainer, "datamodule", None)
+        data = self._data()
         if data is not None:
             weights = torch.from_numpy(data.index.class_weights.copy())
             self.segmentation_loss.class_weights.copy_(weights)
 
+    def _data(self) -> SafetripDataModule | None:
+        return getattr(self.trainer, "datamodule", None)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a checkpoint of this run was loaded; known from `on_fit_start` on."""
+        return self._before is not None
+
+    def on_fit_start(self) -> None:
+        data, before = self._data(), (self._before or {}).get("data_hash")
+        if data is not None and before not in (None, data.index.data_hash):
+            logger.warning(
+                "%s has changed since the checkpoint was written: data_hash %.12s, %.12s before",
+                data.prepared_folder,
+                data.index.data_hash,
+                before,
+            )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        data = getattr(self.trainer, "datamodule", None)
         checkpoint["random_state"] = random_state(self.device)
         checkpoint["config"] = self.run_config
-        checkpoint["provenance"] = provenance(None if data is None else data.index.data_hash)
+        checkpoint["provenance"] = provenance(self._data(), self.start, self._before or {})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.goes_on = True
+        self._before = checkpoint.get("provenance") or {}
         self._resumed_state = checkpoint.get("random_state")
 
     def on_train_start(self) -> None:

@@ -37,6 +37,7 @@ class TeacherTask(Task):
         net, loss = SegformerTeacher(variant, pretrained), WeightedCrossEntropy(NUM_CLASSES)
         super().__init__(net, lr, weight_decay, warmup_epochs, loss)
         self.save_hyperparameters()
+        self.start = net.origin
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> TeacherTask:
