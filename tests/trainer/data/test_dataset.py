@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -115,6 +116,28 @@ def test_module_prepares_a_raw_tree_by_itself(scenes: Path, tmp_path: Path) -> N
     batch = next(iter(data.train_dataloader()))
     assert batch["image"].shape == (4, 3, *SIZE)
     assert (tmp_path / "out").is_dir()
+
+
+def test_what_a_raw_tree_has_by_now_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tree = write_tree(tmp_path / "tree", folders=2)
+    (tree / "Surface/Surface_001/bad.jpg").write_bytes(b"known to be no image")
+    next((tree / "Polygon").rglob("*.xml")).write_bytes(b"known to be no XML")
+    next((tree / "Depth/Depth_001").glob("*_disp16.png")).write_bytes(b"known to be no disparity")
+
+    def said() -> str:
+        caplog.clear()
+        SafetripDataModule(str(tree)).prepare_data()
+        return caplog.text
+
+    with caplog.at_level("WARNING"):
+        assert said() == ""  # prepares
+        assert said() == ""
+        shutil.copytree(tree / "Surface/Surface_001", tree / "Surface/Surface_003")
+        image = next((tree / "Depth/Depth_002").glob("*_L.png"))
+        shutil.copy(image, image.with_name("later_L.png"))
+        text = said()
+    assert "(Surface/Surface_003, Depth/Depth_002)" in text
+    assert f"`trainer prepare {tree} --out {tree}-prepared`" in text
 
 
 def test_module_names_a_source_that_is_not_there(prepared: PreparedIndex) -> None:

@@ -20,10 +20,11 @@ from safetrip_trainer.data.dataset import SafetripDataset
 from safetrip_trainer.data.index import HEADER_FILE, PreparedIndex, Sample
 from safetrip_trainer.data.loader import SampleLoader
 from safetrip_trainer.data.not_prepared import beside
+from safetrip_trainer.data.raw_tree import make_ready
 from safetrip_trainer.data.sampler import BalancedBatchSampler, BalancedOrder, ShardSampler
 from safetrip_trainer.data.source import PlaneSource, TreeSource
 from safetrip_trainer.data.statistics import total_pixels
-from safetrip_trainer.data.tree import SOURCES, top_folders
+from safetrip_trainer.data.tree import SOURCES
 from safetrip_trainer.errors import DatasetError
 from safetrip_trainer.settings import require_within
 
@@ -142,12 +143,8 @@ class SafetripDataModule(L.LightningDataModule):
     def prepare_data(self) -> None:
         """Prepares a raw tree; once, on one process of each node."""
         folder = self.prepared_folder
-        if not is_url(folder) and not (Path(folder) / HEADER_FILE).is_file():
-            from safetrip_trainer.data.prepare import prepare
-
-            top_folders(Path(self.root))  # no tree at all is said by itself
-            logger.info("%s is a raw tree: preparing it to %s", self.root, folder)
-            prepare(self.root, folder)
+        if isinstance(folder, Path):  # where `root` is no prepared set itself
+            make_ready(Path(self.root), folder)
 
     def _source(self) -> PlaneSource:
         """What training reads: the cache, or the tree where there is none."""
