@@ -36,7 +36,7 @@ def make_ready(root: Path, prepared: Path) -> None:
     if more:
         others = f" and {len(more) - _NAMED} more folders" if len(more) > _NAMED else ""
         logger.warning(
-            "%s lacks samples that %s has by now (%s): `trainer prepare %s --out %s`, with the options that it "
+            "%s lacks samples that %s has by now (%s): `trainer prepare %s --out %s`, with the options it "
             "was made with, takes them in",
             prepared,
             root,
