@@ -48,6 +48,8 @@ def test_our_own_verbs(words: list[str], meant: str, capsys: pytest.CaptureFixtu
         (["--data.root", "x", "--trainer.max_epochs", "two"], "--trainer.max_epochs: "),
         (["--data.root", "x", "--data.size", "96*160"], "data.size '96*160': want HEIGHTxWIDTH"),
         (["--data.root", "nowhere"], "nowhere: no such folder"),
+        (["--data.root", "x", "--seed_everything", "-1"], "--seed_everything -1: want 0 to 4294967295"),
+        (["--data.root", "x", "--save-every", "0"], "--save-every 0: want 1 or more"),
         (["--data.root", "x", "--data.jitter", "-0.5"], "data.jitter -0.5: want 0 or more"),
         (["--data.root", "x", "--data.rare_probability", "3"], "data.rare_probability 3.0: want 0 to 1"),
         (["--data.root", "x", "--data.seed", "-1"], "data.seed -1: want 0 or more"),

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from safetrip_trainer.data.cache import CacheSource, CacheSpec
+from safetrip_trainer.data.cache import CacheManifest, CacheSource, CacheSpec
 from safetrip_trainer.data.cache.locate import find_cache, open_index
 from safetrip_trainer.data.cache.raw import decode_raw, encode_raw, is_raw
 from safetrip_trainer.data.cache.store import Store
@@ -380,6 +380,24 @@ def test_training_starts_from_a_folder_that_is_written_as_a_url(tree: Path, tmp_
     module.setup("fit")
     assert next(iter(module.train_dataloader()))["image"].shape == (3, 3, 16, 24)
     assert open_index(place).samples
+
+
+def test_a_damaged_copy_of_a_shard_is_fetched_again(tree: Path, tmp_path: Path, server: str) -> None:
+    served, mirror = tmp_path / "served/cache", tmp_path / "mirror"
+    options = PrepareOptions(workers=1, progress=False, cache_size=(16, 16), cache=f"file://{served}")
+    index = prepare(tree, tmp_path / "out", options).index
+    manifest = index.header["cache"]["manifest"]
+    store = Store(server, mirror)
+    source = CacheSource(index, store, CacheManifest.read(store, manifest))
+    for sample in index.samples:
+        before = source.read(sample, 1)
+        for copy in mirror.rglob("*.tar"):
+            copy.write_bytes(copy.read_bytes()[:700])
+        assert str(source.read(sample, 1)) == str(before)
+    for shard in [*mirror.rglob("*.tar"), *served.rglob("*.tar")]:
+        shard.write_bytes(shard.read_bytes()[:700])
+    with pytest.raises(DatasetError, match="truncated; run 'trainer prepare'"):
+        source.read(sample, 1)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -240,7 +240,7 @@ def test_bad_paths_get_one_line(
 def test_weighting_by_uncertainty_is_trained(prepared: PreparedIndex, tmp_path: Path) -> None:
     words = ("--trainer.max_epochs", "1", "--trainer.limit_val_batches", "1", "--run-name", "kendall")
     balance = ("--model.init_args.balance", "uncertainty")
-    own = ("--trainer.callbacks", "ModelSummary")  # one callback, not in a list
+    own = ("--trainer.callbacks", "Timer")  # one callback, not in a list; an enum is among its settings
     assert _fit("demo.yaml", tmp_path, prepared, *SMALL, *words, *balance, *own) == 0
     state = torch.load(tmp_path / "kendall" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert float(state["balance.log_variance.segmentation"]) != 0.0

@@ -273,4 +273,7 @@ def _find_root(
         if candidate.is_dir() and (not samples or (candidate / samples[0].image).exists()):
             return candidate
     where = " or ".join(str(path) for path in dict.fromkeys(candidates))
-    raise DatasetError(f"{folder}: its tree is gone (looked in {where}); move it back or give its new root")
+    raise DatasetError(
+        f"{folder}: its tree is gone (looked in {where}); move it back, or tell where it is now: "
+        f"'trainer prepare NEW_PLACE --out {folder}' takes all that is unchanged"
+    )

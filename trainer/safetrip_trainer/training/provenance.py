@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetrip_sdk import __version__
+
 if TYPE_CHECKING:
     from safetrip_trainer.data.datamodule import SafetripDataModule
 
@@ -21,22 +23,19 @@ _TOOLS = ("torch", "torchvision", "lightning", "transformers")
 @lru_cache(maxsize=1)
 def _git_commit() -> str | None:
     """Commit of the code that runs, `+changes` added where the work tree differs; None outside a checkout."""
-    folder = Path(__file__).parent
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-        changes = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        ).stdout.strip()
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # one that merely lies around it is not ours
+        commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return None
     return commit + ("+changes" if changes else "")
+
+
+def _git(*words: str) -> str:
+    command = ["git", *words]
+    folder = Path(__file__).parent
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
 
 
 def provenance(
@@ -58,6 +57,7 @@ def provenance(
         "data_hash_before": " ".join(others) or None,
         "pseudo_labels_by": None if data is None else data.pseudo_labels_by,
         "start": before.get("start") or start,
+        "safetrip": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in _TOOLS},
     }

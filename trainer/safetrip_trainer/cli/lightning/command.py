@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from contextlib import ExitStack, suppress
@@ -19,6 +20,7 @@ from safetrip_trainer.errors import TrainerError
 from safetrip_trainer.export.bundle import require_exportable
 from safetrip_trainer.model.checkpoint import WeightsFile, read_weights
 from safetrip_trainer.quantize import QuantizedNet
+from safetrip_trainer.settings import require_within
 from safetrip_trainer.training.budget import require_budget
 from safetrip_trainer.training.checkpoint_io import AtomicCheckpointIO
 from safetrip_trainer.training.checkpoints import best_checkpoint, last_checkpoint, last_of
@@ -147,6 +149,7 @@ class SafetripCLI(LightningCLI):
         # Lightning lets a checkpoint's hyper-parameters win over the configuration: right for a run that goes
         # on, wrong for one that only starts from its weights, by a recipe of its own.
         self.subcommand = self.config.get("subcommand")
+        self._require_ranges()
         student = self._student_to_quantize()
         self.starts_quantizing = student is not None
         if student is not None:
@@ -164,6 +167,19 @@ class SafetripCLI(LightningCLI):
         asked = self._get(self.config, "model").clone()
         super()._parse_ckpt_path()
         tell_differences(str(checkpoint), asked, self._get(self.config, "model"))
+
+    def _require_ranges(self) -> None:
+        """Of the settings that no class has, whose own this would be."""
+        if not self.subcommand:
+            return
+        for option, least, most in (
+            ("--seed_everything", 0, 2**32 - 1),
+            ("--save-every", 1, math.inf),
+            ("--pictures-every", 0, math.inf),
+        ):
+            value = self._get(self.config, option.removeprefix("--").replace("-", "_"))
+            if value is not None:
+                require_within(option, value, least, most)
 
     def before_predict(self) -> None:
         """They are written as they come, not gathered."""

@@ -6,8 +6,10 @@ import argparse
 import inspect
 import re
 import sys
+from enum import Enum
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import DefaultHelpFormatter
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -49,6 +51,10 @@ examples:
   trainer predict --config runs/hydranet/config.yaml --ckpt_path runs/hydranet/checkpoints/best.ckpt
 `trainer infer` takes images, folders and videos that belong to no tree.""",
 }
+
+
+# Settings go into config.yaml, and some of Lightning's own are an enum's members (Timer's interval).
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_data(value.value))
 
 
 class RunParser(LightningArgumentParser):

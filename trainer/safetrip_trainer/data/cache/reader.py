@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from safetrip_trainer.data.cache.manifest import CacheManifest
@@ -42,9 +44,9 @@ class CacheSource:
         start = min(offset for offset, _ in members.values())
         end = max(offset + size for offset, size in members.values())
         try:
-            with self.store.read(shard).open("rb", buffering=0) as file:
-                file.seek(start)
-                data = memoryview(file.read(end - start))
+            data = _read(self.store.read(shard), start, end)
+            if len(data) != end - start and self.store.remote:
+                data = _read(self.store.refresh(shard), start, end)  # the copy here may be damaged alone
         except OSError as error:
             raise DatasetError(f"{name}: cannot be read: {error.strerror or error}") from error
         if len(data) != end - start:
@@ -63,3 +65,9 @@ class CacheSource:
         return Planes(
             decode_raw(content, name) if is_raw(content) else decode_image(content, name), mask, depth
         )
+
+
+def _read(path: Path, start: int, end: int) -> memoryview:
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        return memoryview(file.read(end - start))
