@@ -100,6 +100,18 @@ def test_exif_rotation_is_ignored(kind: str, mode: str) -> None:
     turned = cv2.imdecode(np.frombuffer(file.getvalue(), np.uint8), cv2.IMREAD_COLOR_BGR)
     assert turned.shape[:2] == (60, 20)
     assert decode_image(file.getvalue(), "this one").shape[:2] == (20, 60)
+    assert probe_image(file.getvalue(), Path("this one")).orientation == 6
+
+
+@pytest.mark.parametrize("value", [1, 3, 77])
+def test_orientation_is_what_exif_says_where_it_makes_sense(value: int) -> None:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = value
+    Image.new("RGB", (6, 4)).save(file, "JPEG", exif=exif)
+    assert probe_image(file.getvalue(), Path("a.jpg")).orientation == (3 if value == 3 else 1)
+    before, _, after = file.getvalue().partition(b"Exif\0\0")
+    damaged = before + b"Exif\0\0??" + after[2:]
+    assert probe_image(damaged, Path("a.jpg")).orientation == 1
 
 
 def test_a_thumbnails_end_is_not_the_images(tmp_path: Path) -> None:

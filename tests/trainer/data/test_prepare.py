@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from safetrip_sdk.atomic import sibling
@@ -160,6 +161,17 @@ def assert_labels_are_explained(report: PrepareReport) -> None:
     said = console.export_text()
     assert "dropped (outside the 24 classes): label cat 1" in said
     assert "the classes are: sidewalk, braille_guide_blocks, " in said
+
+
+def test_an_image_that_exif_turns_is_a_problem(tmp_path: Path) -> None:
+    """Turned by half it has the size that its annotation names, and upside down every label is wrong."""
+    tree = write_tree(tmp_path / "tree", folders=1)
+    photo = next((tree / "Surface").rglob("*.jpg"))
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(photo).save(photo, exif=exif)
+    found = reasons(prepare(tree, tmp_path / "out", QUIET))
+    assert found[str(photo.relative_to(tree))].startswith("EXIF turns it (orientation 3)")
 
 
 def test_of_two_images_of_one_name_the_first_annotated_one_is_used(tmp_path: Path) -> None:

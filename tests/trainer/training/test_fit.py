@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from safetrip_trainer.data.images import read_gray
 from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.model.checkpoint import load_checkpoint
 from safetrip_trainer.model.hydranet import MAX_DEPTH
-from safetrip_trainer.model.load import load_student
+from safetrip_trainer.model.load import load_segmenter, load_student
 from safetrip_trainer.model.preprocess import resize
 from safetrip_trainer.training import HydraTask
 
@@ -203,6 +204,13 @@ def test_teacher_labels_the_depth_samples_and_resumes(prepared: PreparedIndex, t
     assert main([*words, "--json", str(tmp_path / "first.json")]) == 0
     depth = [sample for sample in prepared.samples if sample.source == "depth"]
     assert json.loads((tmp_path / "first.json").read_text())["written"] == len(depth)
+    teacher, record = load_segmenter(checkpoint)
+    assert not any(part.training for part in teacher.modules())  # no dropout in what it says
+    assert (
+        prepared.pseudo_teacher()["teacher_sha256"]
+        == hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
+    )
+    assert record["provenance"]["start"] == "random"
     labels, confidence = prepared.load_pseudo(depth[0])
     assert labels.max() < 24
     assert confidence.min() >= int(255 / 24)
@@ -235,6 +243,14 @@ def test_bad_paths_get_one_line(
     error = capsys.readouterr().err.strip()
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+def test_the_configured_recipe_is_the_original_projects() -> None:
+    config = yaml.safe_load((ROOT / "configs" / "hydranet.yaml").read_text())
+    model, data, trainer = config["model"]["init_args"], config["data"], config["trainer"]
+    assert (model["lr"], model["weight_decay"], model["warmup_epochs"]) == (1e-3, 1e-4, 5)
+    assert (model["berhu_threshold"], trainer["gradient_clip_val"], trainer["max_epochs"]) == (0.1, 1.0, 100)
+    assert (data["size"], data["batch_size"]) == ([512, 512], 8)
 
 
 def test_weighting_by_uncertainty_is_trained(prepared: PreparedIndex, tmp_path: Path) -> None:

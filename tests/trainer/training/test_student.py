@@ -15,6 +15,7 @@ from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.errors import CheckpointError
 from safetrip_trainer.losses import (
     DepthGradientLoss,
+    FocalCrossEntropy,
     HardPixelCrossEntropy,
     InverseHuberLoss,
     ScaleInvariantLoss,
@@ -62,6 +63,15 @@ def test_the_share_of_hard_pixels_is_the_one_asked_for() -> None:
     output = task(batch["image"])
     torch.testing.assert_close(
         task.task_losses(output, batch)["segmentation"].value, strict(output.logits, batch["labels"]).value
+    )
+
+
+def test_the_focus_on_hard_pixels_is_the_one_asked_for() -> None:
+    task, batch = _task(segmentation=SegmentationOptions("focal", focal_gamma=5.0)), _batch()
+    output = task(batch["image"])
+    torch.testing.assert_close(
+        task.task_losses(output, batch)["segmentation"].value,
+        FocalCrossEntropy(24, gamma=5.0)(output.logits, batch["labels"]).value,
     )
 
 

@@ -8,7 +8,7 @@ decoding: the JPEG's end-of-image marker, the PNG's chunk checksums and IEND.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -36,6 +36,8 @@ _MOST_PIXELS = 1 << 28
 """Beyond any camera; a file of a megabyte can claim a thousand times as many."""
 # SOF0..SOF15 hold the size; C4 (Huffman tables), C8 (reserved) and CC (arithmetic coding) are no frames.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_EXIF = b"Exif\0\0"
+_ORIENTATION = 0x0112
 _REDUCTIONS = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
     4: cv2.IMREAD_REDUCED_COLOR_4,
@@ -52,6 +54,7 @@ class ImageInfo:
     """`width` and `height` in pixels, `bit_depth` per channel, `kind` "jpeg" or "png"; `identity`: bytes that
     are others where the content is another one, to be hashed in its place. A PNG's are its chunks' lengths,
     names and checksums, which have been compared with the content; a JPEG has none and is its own.
+    `orientation` is EXIF's, 1 for an image that is shown as it is stored.
     """
 
     width: int
@@ -59,6 +62,7 @@ class ImageInfo:
     bit_depth: int
     kind: str
     identity: bytes = field(repr=False)
+    orientation: int = 1
 
 
 def probe_image(data: bytes, path: Path) -> ImageInfo:
@@ -82,6 +86,7 @@ def probe_image(data: bytes, path: Path) -> ImageInfo:
 
 def _probe_jpeg(data: bytes, path: Path) -> ImageInfo:
     size: ImageInfo | None = None
+    orientation = 1
     position = 2
     while position + 9 < len(data):
         if data[position] != 0xFF:
@@ -93,6 +98,9 @@ def _probe_jpeg(data: bytes, path: Path) -> ImageInfo:
         if marker in _JPEG_FRAMES:
             depth, height, width = struct.unpack_from(">BHH", data, position + 4)
             size = ImageInfo(width, height, depth, "jpeg", data)
+        if marker == 0xE1 and data.startswith(_EXIF, position + 4):
+            end = position + 2 + struct.unpack_from(">H", data, position + 2)[0]
+            orientation = _orientation(data[position + 4 : end])
         if marker == 0xDA:  # start of scan: entropy-coded data follows, in which FFD9 and FFDA cannot occur
             break
         position += 2 + struct.unpack_from(">H", data, position + 2)[0]
@@ -101,12 +109,26 @@ def _probe_jpeg(data: bytes, path: Path) -> ImageInfo:
     # Sought from the end: at once in a whole file. A thumbnail's own marker lies before the scan.
     if data.rfind(b"\xff\xd9", position) < 0:
         raise DatasetError(f"{path}: truncated JPEG (no end-of-image marker); copy the file again")
-    return size
+    return size if orientation == 1 else replace(size, orientation=orientation)
+
+
+def _orientation(exif: bytes) -> int:
+    """1 to 8, as EXIF has it; 1 where it says nothing, or nonsense."""
+    from PIL import Image  # for the few images that have any
+
+    content = Image.Exif()
+    try:
+        content.load(exif)
+        value = content.get(_ORIENTATION)
+    except Exception:  # of damaged metadata Pillow raises whatever its parser meets; the pixels are fine
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _probe_png(data: bytes, path: Path) -> ImageInfo:
     header: tuple[int, int, int] | None = None
     identity: list[bytes | memoryview] = []
+    orientation = 1
     view = memoryview(data)
     for name, start, length in png_chunks(data):
         (stored,) = struct.unpack_from(">I", data, start + length)
@@ -115,8 +137,10 @@ def _probe_png(data: bytes, path: Path) -> ImageInfo:
         identity.append(view[start + length : start + length + 12])  # and the next one's length and name
         if name == b"IHDR":
             header = struct.unpack_from(">IIB", data, start)
+        elif name == b"eXIf":
+            orientation = _orientation(_EXIF + data[start : start + length])
         elif name == b"IEND" and header is not None:
-            return ImageInfo(*header, "png", b"".join(identity))
+            return ImageInfo(*header, "png", b"".join(identity), orientation)
     raise DatasetError(f"{path}: truncated PNG (no end-of-image chunk); copy the file again")
 
 

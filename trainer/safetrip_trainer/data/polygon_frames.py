@@ -113,6 +113,11 @@ def _report_folder(unit: Unit, annotations: Annotations, result: UnitResult) -> 
 def _frame(unit: Unit, path: str, annotated: AnnotatedImage) -> Frame:
     data = read_bytes(unit.root / path)
     info = probe_image(data, unit.root / path)
+    if info.orientation != 1:
+        raise DatasetError(
+            f"EXIF turns it (orientation {info.orientation}), and how its annotator saw it is not known: "
+            "save it upright, without EXIF, and annotate that"
+        )
     if (info.width, info.height) != (annotated.width, annotated.height):
         raise DatasetError(
             f"the image is {info.width}x{info.height}, its annotation {annotated.width}x{annotated.height}; "
