@@ -161,7 +161,7 @@ def test_a_weight_that_is_no_number_stops_the_run_and_is_found_by_replay(
     assert "step 2 (epoch 1): the loss is nan" in line
     (saved,) = (tmp_path / "run").glob("nonfinite-*.safetensors")
     assert f"trainer replay {saved}" in line
-    assert any(sample.id in line for sample in prepared.split("train"))
+    assert any(sample.image in line for sample in prepared.split("train"))
     assert main(["replay", str(saved), "--json", str(tmp_path / "why.json")]) == 0
     said = capsys.readouterr().out
     assert "weights: no number in net.decoder.adapters.3.weight" in said
@@ -177,7 +177,8 @@ def test_replay_names_the_sample_and_refuses_other_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     item = SafetripDataset.__getitem__
-    bad = next(sample.id for sample in prepared.split("train") if sample.source == "polygon")
+    sample = next(sample for sample in prepared.split("train") if sample.source == "polygon")
+    bad, image = sample.id, sample.image
 
     def spoilt(self: SafetripDataset, position: int) -> dict[str, object]:
         given = item(self, position)
@@ -189,10 +190,12 @@ def test_replay_names_the_sample_and_refuses_other_files(
 
     monkeypatch.setattr(SafetripDataset, "__getitem__", spoilt)
     assert main(_words(prepared, tmp_path, "run")) == 2
-    assert bad in capsys.readouterr().err
+    assert image in capsys.readouterr().err
     (saved,) = (tmp_path / "run").glob("nonfinite-*.safetensors")
     assert main(["replay", str(saved)]) == 0
-    assert f"image: no number in {bad}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"(in {prepared.root})\n" in said
+    assert f"image: no number in {image}\n" in said
     torch.save({"a": torch.ones(1)}, tmp_path / "other.ckpt")
     assert main(["replay", str(tmp_path / "other.ckpt")]) == 2
     assert "is no step that" in capsys.readouterr().err

@@ -27,7 +27,7 @@ _NAMES_SHOWN = 4
 class NonFiniteGuard(Callback):
     """Raises before a NaN or infinity reaches the weights.
 
-    The step is saved as safetensors in the run's folder: batch, sample names, weights, random state and
+    The step is saved as safetensors in the run's folder: batch, its images' paths, weights, random state and
     settings. `trainer replay` computes it again. Under DDP all processes stop together; those with a bad loss
     save.
 
@@ -68,15 +68,26 @@ class NonFiniteGuard(Callback):
         step = f"step {trainer.global_step} (epoch {trainer.current_epoch})"
         if not bad:
             raise TrainerError(f"{step}: another process met a {what} that is no number; it says more")
-        file = self._save(trainer, task, what)
-        names = list(self.batch.get("name", ()))
+        names, root = self._images(trainer)
+        file = self._save(trainer, task, what, names, root)
         shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
         raise TrainerError(
             f"{step}: the {what} is {float(value)}; stopped before it reached the weights. The batch "
             f"({shown}) is saved: `trainer replay {file}` says where it begins"
         )
 
-    def _save(self, trainer: L.Trainer, task: L.LightningModule, what: str) -> Path:
+    def _images(self, trainer: L.Trainer) -> tuple[list[str], str | None]:
+        """The batch's image files, and the tree they are in; their samples' ids where it is unknown."""
+        names = list(self.batch.get("name", ()))
+        data = getattr(trainer, "datamodule", None)
+        if data is None:
+            return names, None
+        files = {sample.id: sample.image for sample in data.index.samples}
+        return [files.get(name, name) for name in names], str(data.index.root)
+
+    def _save(
+        self, trainer: L.Trainer, task: L.LightningModule, what: str, names: list[str], root: str | None
+    ) -> Path:
         rank = f"-rank-{trainer.global_rank}" if trainer.world_size > 1 else ""
         file = self.folder / f"nonfinite-step-{trainer.global_step}{rank}.safetensors"
         weights = task.state_dict()
@@ -87,7 +98,8 @@ class NonFiniteGuard(Callback):
         record = {
             "class": type(task).__name__,
             "hyper_parameters": dict(task.hparams),
-            "names": list(self.batch.get("name", ())),
+            "names": names,
+            "root": root,
             "cause": what,
             "seed": os.environ.get("PL_GLOBAL_SEED"),
             "epoch": trainer.current_epoch,

@@ -30,6 +30,8 @@ class Replay:
     epoch: int
     seed: str | None
     names: list[str]
+    """Of the batch's images, below `root`."""
+    root: str | None = None
     bad_inputs: dict[str, list[str]] = field(default_factory=dict)
     """Kind of tensor in the batch -> names of the samples in which it holds NaN or infinity."""
     bad_weights: list[str] = field(default_factory=list)
@@ -43,7 +45,8 @@ class Replay:
     @property
     def lines(self) -> list[str]:
         """For people."""
-        lines = [f"step {self.step}, epoch {self.epoch}, seed {self.seed}: {', '.join(self.names)}"]
+        place = f" (in {self.root})" if self.root else ""
+        lines = [f"step {self.step}, epoch {self.epoch}, seed {self.seed}: {', '.join(self.names)}{place}"]
         lines += [f"{kind}: no number in {', '.join(names)}" for kind, names in self.bad_inputs.items()]
         lines += [f"weights: no number in {_some(self.bad_weights)}"] if self.bad_weights else []
         lines += [f"first layer: {self.first_layer}"] if self.first_layer else []
@@ -80,7 +83,7 @@ def replay(path: Path) -> Replay:
             f"{path}: is no step that `trainer fit` saved (RUN/nonfinite-step-N.safetensors)"
         )
     task = _rebuild(file)
-    found = Replay(record["step"], record["epoch"], record["seed"], record["names"])
+    found = Replay(record["step"], record["epoch"], record["seed"], record["names"], record.get("root"))
     batch: dict[str, Any] = {**_part(file, BATCH), "name": record["names"]}
     for kind, value in batch.items():
         if isinstance(value, Tensor) and _bad(value):
