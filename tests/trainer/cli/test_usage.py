@@ -76,6 +76,7 @@ def test_lightnings_verbs(words: list[str], said: str, capsys: pytest.CaptureFix
         (["export", "absent.ckpt", "--out", "x.bundle"], "export: error: absent.ckpt: no such checkpoint"),
         (["evaluate", "absent", "x"], "evaluate: error: absent: no such checkpoint or bundle"),
         (["evaluate", __file__, "absent"], "absent"),
+        (["evaluate", __file__, "https://host/cache"], "https://host/cache: is an address"),
         (["infer", __file__, "absent.jpg", "--out", "x"], "absent.jpg"),
         (["pseudo-label", "absent.ckpt", "x"], "pseudo-label: error: absent.ckpt: no such checkpoint"),
         (["pseudo-label", __file__, "absent"], "absent"),

@@ -21,6 +21,7 @@ __all__ = [
     "numbers",
     "output_file",
     "output_folder",
+    "prepared_set",
     "size",
     "sizes",
 ]
@@ -64,6 +65,17 @@ def existing(kind: str) -> Callable[[str], Path]:
         return path
 
     return parse
+
+
+def prepared_set(text: str) -> Path:
+    """A folder that `trainer prepare` wrote; of a cache's address it is said that training alone takes it."""
+    from safetrip_trainer.data.cache.store import is_url, plain
+
+    if is_url(text):
+        raise TrainerError(
+            f"{text}: is an address, from which training alone reads; give the prepared set's folder here"
+        )
+    return Path(plain(text))
 
 
 def names(text: str) -> tuple[str, ...]:

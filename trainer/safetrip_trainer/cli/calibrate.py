@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safetrip_sdk.cli.argument_types import whole
-from safetrip_trainer.cli.arguments import output_file
+from safetrip_trainer.cli.arguments import output_file, prepared_set
 
 _NO_BETTER = "; NO BETTER: fitted on too few frames, or on others than these; fit again on more"
 
@@ -38,7 +38,9 @@ Precisions that are calibrated later start from FP32's temperature.
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("bundle", type=Path, metavar="X.bundle", help="holds fp32; of `trainer export`")
-    parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared set; of `trainer prepare`")
+    parser.add_argument(
+        "prepared", type=prepared_set, metavar="PREPARED", help="prepared set; of `trainer prepare`"
+    )
     parser.add_argument(
         "--precision",
         type=_names,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.cli.argument_types import whole
-from safetrip_trainer.cli.arguments import above_zero, names, output_file, output_folder
+from safetrip_trainer.cli.arguments import above_zero, names, output_file, output_folder, prepared_set
 
 if TYPE_CHECKING:
     from safetrip_calibration.comparison import Comparison
@@ -33,7 +33,9 @@ rejected before stays rejected until that one is compared again. Exit status 1 w
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("bundle", type=Path, metavar="X.bundle")
-    parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared set; of `trainer prepare`")
+    parser.add_argument(
+        "prepared", type=prepared_set, metavar="PREPARED", help="prepared set; of `trainer prepare`"
+    )
     parser.add_argument("--split", default="val", help="part of the prepared set (val)")
     parser.add_argument("--count", type=whole(1), default=None, help="frames to use at most (all)")
     parser.add_argument("--seed", type=whole(0), default=0, help="of the choice of frames (0)")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from safetrip_sdk.cli.argument_types import whole
 from safetrip_trainer.cli.arguments import (
     add_predictor_arguments,
     output_file,
     output_folder,
+    prepared_set,
 )
 from safetrip_trainer.inference.processes import add_process_arguments
 
@@ -28,7 +28,7 @@ mIoU is over the classes that occur in the split; depth is in metres over measur
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     add_predictor_arguments(parser)
-    parser.add_argument("prepared", type=Path, help="what `trainer prepare` wrote")
+    parser.add_argument("prepared", type=prepared_set, help="what `trainer prepare` wrote")
     parser.add_argument("--split", choices=["train", "val", "all"], default="val", help="default val")
     parser.add_argument("--json", type=output_file, metavar="OUT", help="write the figures there")
     parser.add_argument(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.cli.argument_types import fraction
-from safetrip_trainer.cli.arguments import existing, output_file, size
+from safetrip_trainer.cli.arguments import existing, output_file, prepared_set, size
 from safetrip_trainer.inference.processes import add_process_arguments
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=existing("checkpoint"),
         help="checkpoint of `trainer fit`: configs/teacher.yaml, or another student",
     )
-    parser.add_argument("prepared", type=Path, help="what `trainer prepare` wrote")
+    parser.add_argument("prepared", type=prepared_set, help="what `trainer prepare` wrote")
     parser.add_argument(
         "--input-size",
         type=size,
