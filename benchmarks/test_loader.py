@@ -150,6 +150,7 @@ def consumer(loader: Iterable[dict[str, Any]]) -> Callable[[], int]:
 
 def compare(prepared: PreparedIndex, ratios: dict[str, float], **options: Any) -> dict[str, float]:
     """Our loader, augmentation and all, against the plain one on the very same images."""
+    options = {"jitter": 0.3, **options}
     data = SafetripDataModule(str(prepared.prepared), size=SIZE, num_workers=0, ratios=ratios, **options)
     data.setup("fit")
     ours = data.train_dataloader()

@@ -100,7 +100,7 @@ class TrainingTransform:
         self,
         size: tuple[int, int],
         zoom: tuple[float, float] = (1.0, 2.0),
-        jitter: float = 0.3,
+        jitter: float = 0.0,
         flip: float = 0.5,
         rare_classes: Sequence[int] = (),
         rare_probability: float = 0.0,

@@ -50,7 +50,7 @@ class SafetripDataModule(L.LightningDataModule):
         seed: of the order of samples.
         num_workers: loading processes; -1 takes one a core, at most 8.
         zoom: smallest and largest random magnification.
-        jitter: strength of the colour augmentation; 0 turns it off.
+        jitter: strength of the colour augmentation, such as 0.3; 0 turns it off.
         rare_probability: how often a crop is drawn to a rare class where the image has one; 0 turns it off.
         rare_classes: names of the rare classes; without, those with less than 1% of the labelled pixels.
         min_confidence: depth below this confidence (0-255) is not trained on.
@@ -76,7 +76,7 @@ class SafetripDataModule(L.LightningDataModule):
         seed: int = 0,
         num_workers: int = -1,
         zoom: tuple[float, float] = (1.0, 2.0),
-        jitter: float = 0.3,
+        jitter: float = 0.0,
         rare_probability: float = 0.0,
         rare_classes: list[str] | None = None,
         min_confidence: int = 128,
