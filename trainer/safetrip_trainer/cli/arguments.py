@@ -16,12 +16,12 @@ from safetrip_trainer.errors import TrainerError
 __all__ = [
     "above_zero",
     "add_predictor_arguments",
-    "existing",
     "names",
     "numbers",
     "output_file",
     "output_folder",
     "prepared_set",
+    "require_there",
     "size",
     "sizes",
 ]
@@ -39,8 +39,7 @@ def sizes(text: str) -> list[tuple[int, int]]:
 
 def add_predictor_arguments(parser: argparse.ArgumentParser) -> None:
     """A checkpoint or a bundle and how it is asked, as `open_predictor` has it."""
-    kind = "checkpoint or bundle"
-    parser.add_argument("source", metavar="CKPT_OR_BUNDLE", type=existing(kind), help=f"a {kind}")
+    parser.add_argument("source", metavar="CKPT_OR_BUNDLE", type=Path, help="a checkpoint or a bundle")
     parser.add_argument(
         "--input-size",
         type=size,
@@ -55,16 +54,10 @@ def add_predictor_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def existing(kind: str) -> Callable[[str], Path]:
-    """A type of paths at which there is something: told at once, where torch takes seconds to import."""
-
-    def parse(text: str) -> Path:
-        path = Path(text)
-        if not path.exists():
-            raise TrainerError(f"{path}: no such {kind}")
-        return path
-
-    return parse
+def require_there(path: Path, kind: str) -> None:
+    """TrainerError where there is nothing at `path`: told at once, where torch takes seconds to import."""
+    if not path.exists():
+        raise TrainerError(f"{path}: no such {kind}")
 
 
 def prepared_set(text: str) -> Path:

@@ -10,6 +10,7 @@ from safetrip_trainer.cli.arguments import (
     output_file,
     output_folder,
     prepared_set,
+    require_there,
 )
 from safetrip_trainer.inference.processes import add_process_arguments
 
@@ -47,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates, prints the table, writes JSON and overlays."""
+    require_there(args.source, "checkpoint or bundle")
     from safetrip_trainer.data.files import write_json
     from safetrip_trainer.data.frames import PreparedFrames
 

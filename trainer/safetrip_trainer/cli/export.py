@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetrip_trainer.cli.arguments import existing, output_file, output_folder, size
+from safetrip_trainer.cli.arguments import output_file, output_folder, require_there, size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ _CHECK_FRAMES = 8
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument(
-        "checkpoint", type=_checkpoint, metavar="CKPT", help="checkpoint of the student, or `random`"
+        "checkpoint", type=Path, metavar="CKPT", help="checkpoint of the student, or `random`"
     )
     parser.add_argument(
         "--out", type=output_folder, required=True, metavar="X.bundle", help="folder to write"
@@ -60,14 +60,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write how close it is to torch")
 
 
-def _checkpoint(text: str) -> Path:
-    return Path(text) if text == "random" else existing("checkpoint")(text)
-
-
 def run(args: argparse.Namespace) -> None:
     """Exports and says how close the graph came to torch."""
     from safetrip_trainer.errors import ExportError
 
+    if str(args.checkpoint) != "random":
+        require_there(args.checkpoint, "checkpoint")
     if args.out.exists() and not args.overwrite:
         raise ExportError(f"{args.out}: exists already; --overwrite replaces it")
     from safetrip_trainer.data.files import write_json

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from safetrip_sdk.cli.argument_types import whole
-from safetrip_trainer.cli.arguments import above_zero, existing, output_file
+from safetrip_trainer.cli.arguments import above_zero, output_file, require_there
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -25,9 +26,7 @@ _PUBLIC_EXPANSION = "layer2.0.output.0.0.weight"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument(
-        "checkpoint", type=existing("checkpoint"), metavar="CKPT", help="torch checkpoint or safetensors"
-    )
+    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="torch checkpoint or safetensors")
     parser.add_argument(
         "--out", type=output_file, required=True, metavar="FILE.safetensors", help="file to write"
     )
@@ -40,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Translates, reports, writes."""
+    require_there(args.checkpoint, "checkpoint")
     from safetrip_trainer.errors import CheckpointError
     from safetrip_trainer.model.checkpoint import read_weights, translate_keys, write_safetensors
     from safetrip_trainer.model.load import build_student

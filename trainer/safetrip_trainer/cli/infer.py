@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from safetrip_trainer.cli.arguments import add_predictor_arguments, output_folder
+from safetrip_trainer.cli.arguments import add_predictor_arguments, output_folder, require_there
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Predicts and says how much."""
+    require_there(args.source, "checkpoint or bundle")
     from safetrip_sdk.sources import open_source
 
     with open_source(args.image):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.cli.argument_types import fraction
-from safetrip_trainer.cli.arguments import existing, output_file, prepared_set, size
+from safetrip_trainer.cli.arguments import output_file, prepared_set, require_there, size
 from safetrip_trainer.inference.processes import add_process_arguments
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument(
         "teacher",
-        type=existing("checkpoint"),
+        type=Path,
         help="checkpoint of `trainer fit`: configs/teacher.yaml, or another student",
     )
     parser.add_argument("prepared", type=prepared_set, help="what `trainer prepare` wrote")
@@ -53,6 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Labels and reports."""
+    require_there(args.teacher, "checkpoint")
     from dataclasses import asdict
 
     from safetrip_trainer.data.files import write_json

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from safetrip_trainer.cli.arguments import existing, output_file
+from safetrip_trainer.cli.arguments import output_file, require_there
 
 __all__ = ["EPILOG", "HELP", "configure", "run"]
 
@@ -20,14 +21,13 @@ weights, the random state and the settings. It is computed on the CPU, in the ru
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument(
-        "file", type=existing("file"), metavar="FILE", help="RUN/nonfinite-step-N.safetensors"
-    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="RUN/nonfinite-step-N.safetensors")
     parser.add_argument("--json", type=output_file, metavar="OUT", help="write what was found there")
 
 
 def run(args: argparse.Namespace) -> None:
     """Replays and says what was found."""
+    require_there(args.file, "file")
     from dataclasses import asdict
 
     from safetrip_trainer.data.files import write_json
