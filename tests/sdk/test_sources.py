@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetrip_sdk import open_source
 from safetrip_sdk.errors import BackendUnavailableError, FrameError, FrameSizeError, SourceError
 from safetrip_sdk.sources import FrameSource, IterableSource, as_source
-from safetrip_sdk.sources.opencv import VideoSource
+from safetrip_sdk.sources.video import VideoSource
 
 SIZE = (48, 64)
 

@@ -71,7 +71,8 @@ def as_source(source: Any) -> FrameSource:
     if isinstance(source, (str, os.PathLike)):
         return open_source(source)
     if hasattr(source, "grab") and hasattr(source, "retrieve"):
-        from safetrip_sdk.sources.opencv import VideoSource, import_cv2
+        from safetrip_sdk.sources.opencv import import_cv2
+        from safetrip_sdk.sources.video import VideoSource
 
         # A capture that knows its number of frames is a file.
         live = source.get(import_cv2().CAP_PROP_FRAME_COUNT) <= 0
@@ -128,7 +129,8 @@ def _open_gst(uri: SourceUri) -> FrameSource:
 
 def _open_network(uri: SourceUri) -> FrameSource:
     from safetrip_sdk.sources.network import open_network, require_found
-    from safetrip_sdk.sources.opencv import VideoSource, import_cv2
+    from safetrip_sdk.sources.opencv import import_cv2
+    from safetrip_sdk.sources.video import VideoSource
 
     options = uri.read_options(_LIVE)
     stall = options.get("stall", STALL_AFTER)
@@ -171,7 +173,8 @@ def _open_path(uri: SourceUri) -> FrameSource:
             return ImageSource([path], text)
         if path.suffix.lower() == ".mcap":
             return _open_mcap(uri)
-        from safetrip_sdk.sources.opencv import VideoSource, import_cv2
+        from safetrip_sdk.sources.opencv import import_cv2
+        from safetrip_sdk.sources.video import VideoSource
 
         return VideoSource(import_cv2().VideoCapture(text), text, live=False)
     bare, _, options = text.partition("?")

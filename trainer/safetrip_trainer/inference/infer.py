@@ -15,7 +15,7 @@ from safetrip_sdk.overlay import Overlay
 from safetrip_sdk.prediction import Prediction
 from safetrip_sdk.sources import FrameSource, open_source
 from safetrip_sdk.sources.images import ImageSource
-from safetrip_sdk.sources.opencv import VideoSource
+from safetrip_sdk.sources.video import VideoSource
 from safetrip_sdk.video import VideoWriter
 from safetrip_trainer.classes import class_infos
 from safetrip_trainer.data.files import write_atomic
