@@ -344,11 +344,15 @@ def test_a_run_that_is_interrupted_is_incomplete_and_then_goes_on(
     half_written = sibling(tmp_path / "out/masks/a.png", ".tmp")
     half_written.write_bytes(b"as a kill leaves it")
     os.utime(half_written, (1, 1))
+    being_written = sibling(half_written.with_name("b.png"), ".tmp")  # by another process, meanwhile
+    being_written.write_bytes(b"half")
+    os.utime(being_written, (1 << 32, 1 << 32))
     monkeypatch.setattr(polygon_frames, "rasterize", real)
     report = prepare(tree, tmp_path / "out", QUIET)
     assert report.reused >= (6 if images == 6 else 0)
     assert len(report.index.samples) == 18
     assert not half_written.exists()
+    assert being_written.exists()
 
 
 def test_a_name_that_is_no_text_is_a_problem_of_its_own(tmp_path: Path) -> None:

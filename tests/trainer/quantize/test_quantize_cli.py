@@ -55,6 +55,9 @@ def test_from_a_student_to_an_int8_bundle(
     last = run / "checkpoints" / "last.ckpt"
     net, record = load_student(last)
     assert isinstance(net, QuantizedNet)
+    shared, _ = load_student(run / "weights.safetensors")
+    assert isinstance(shared, QuantizedNet)
+    assert shared.state_dict().keys() == net.state_dict().keys()
     # The rate given, not that which the student's checkpoint remembers.
     settings = record["hyper_parameters"]
     assert settings["lr"] == 5e-4
