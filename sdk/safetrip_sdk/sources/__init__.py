@@ -6,7 +6,8 @@ URI                                             source, and its options
 ``v4l2:///dev/video0``, ``/dev/video0``, ``0``  camera: ``?width=1920&height=1080&fps=30&format=MJPG``
 ``csi://0``                                     a Jetson's CSI camera, with an OpenCV that has GStreamer:
                                                 ``?width=&height=&fps=&flip=2&mode=``
-``rtsp://...``, ``http://...``                  network stream; options behind ``#``
+``rtsp://...``, ``http://...``                  network stream; options behind ``#``. What an HTTP server
+                                                says the length of is a file: ``#realtime=1``
 ``gst:v4l2src ! ... ! appsink``                 any GStreamer pipeline that ends in BGR
 ``street.mp4``, ``file:///data/street.mp4``     video; ``?realtime=1&fps=25`` (with ``file://``)
 ``photo.jpg``, ``photos/``, ``photos/*.png``    image file, folder (sorted by name), glob
@@ -25,7 +26,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,7 @@ def open_source(uri: str | os.PathLike[str], realtime: bool = False) -> FrameSou
         "network" if parsed.scheme in NETWORK else parsed.scheme
     ]
     source = opener(parsed)
-    if realtime and not source.live:
-        from safetrip_sdk.sources.paced import PacedSource
-
-        return PacedSource(source)
-    return source
+    return source if source.live else _paced(source, {"realtime": realtime})
 
 
 def as_source(source: Any) -> FrameSource:
@@ -86,6 +83,15 @@ def _live(uri: SourceUri, options: dict[str, Any], opener: Callable[[], Any]) ->
     return LiveSource(
         uri.text, opener, options.pop("stall", STALL_AFTER), options.pop("give_up", GIVE_UP_AFTER)
     )
+
+
+def _paced(source: FrameSource, options: Mapping[str, Any]) -> FrameSource:
+    """A file's source at its own pace, or at that of `fps`, where the options ask for it."""
+    if not options.get("realtime") and not options.get("fps"):
+        return source
+    from safetrip_sdk.sources.paced import PacedSource
+
+    return PacedSource(source, options.get("fps", 0.0))
 
 
 def _first(capture: Any, opener: Callable[[], Any]) -> Callable[[], Any]:
@@ -128,33 +134,28 @@ def _open_gst(uri: SourceUri) -> FrameSource:
 
 
 def _open_network(uri: SourceUri) -> FrameSource:
-    from safetrip_sdk.sources.network import open_network, require_found
+    from safetrip_sdk.sources.network import is_file, open_network, require_hope
     from safetrip_sdk.sources.opencv import import_cv2
     from safetrip_sdk.sources.video import VideoSource
 
-    options = uri.read_options(_LIVE)
+    options = uri.read_options({**_LIVE, "realtime": flag})
     stall = options.get("stall", STALL_AFTER)
     opener = partial(open_network, uri.target, stall)
     try:
         capture = opener()
     except SourceError:
         if "give_up" not in options:
-            require_found(uri.target, stall)
+            require_hope(uri.target, stall)
         return _live(uri, dict(options), opener)  # nobody answers yet
-    if capture.get(import_cv2().CAP_PROP_FRAME_COUNT) > 0:
+    if capture.get(import_cv2().CAP_PROP_FRAME_COUNT) > 0 or is_file(uri.target):
         # A file that a server hands out ends, and does not come back.
-        return VideoSource(capture, uri.text, live=False)
+        return _paced(VideoSource(capture, uri.text, live=False, stall_after=stall), options)
     return _live(uri, dict(options), _first(capture, opener))
 
 
 def _open_file(uri: SourceUri) -> FrameSource:
     options = uri.read_options({"realtime": flag, "fps": number})
-    source = _open_path(uri)
-    if options.get("realtime") or options.get("fps"):
-        from safetrip_sdk.sources.paced import PacedSource
-
-        return PacedSource(source, options.get("fps", 0.0))
-    return source
+    return _paced(_open_path(uri), options)
 
 
 def _open_path(uri: SourceUri) -> FrameSource:
@@ -188,11 +189,9 @@ def _open_path(uri: SourceUri) -> FrameSource:
 
 def _open_mcap(uri: SourceUri) -> FrameSource:
     from safetrip_sdk.recording.source import RecordingSource
-    from safetrip_sdk.sources.paced import PacedSource
 
     options = uri.read_options({"realtime": flag, "topic": str})
-    source = RecordingSource(uri.target, options.get("topic"))
-    return PacedSource(source) if options.get("realtime") else source
+    return _paced(RecordingSource(uri.target, options.get("topic")), options)
 
 
 def _open_synthetic(uri: SourceUri) -> FrameSource:

@@ -1,4 +1,4 @@
-"""Network streams: opening one, and finding out why it does not open."""
+"""Network streams: opening one, and asking an HTTP server what it is, or why it does not open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from typing import Any
 from safetrip_sdk.errors import SourceError
 from safetrip_sdk.sources.opencv import import_cv2
 
-__all__ = ["open_network", "require_found"]
+__all__ = ["is_file", "open_network", "require_hope"]
+
+ANSWER_WITHIN = 2.0
+"""Seconds that a server has to say what it hands out; some cameras serve one client, and that is OpenCV."""
+
+_HTTP = ("http://", "https://")
+
+_PLAYLISTS = (b"#EXTM3U", b"<", b"v=0")
+"""How HLS, DASH and SDP begin: short texts that name a stream, which need not end."""
 
 
 def open_network(url: str, timeout: float) -> Any:
@@ -35,20 +43,40 @@ def open_network(url: str, timeout: float) -> Any:
     return capture
 
 
-def require_found(url: str, timeout: float) -> None:
-    """SourceError where an HTTP server answers that there is no such thing, or not for everybody.
+def require_hope(url: str, timeout: float) -> None:
+    """SourceError where an HTTP server's answer says that waiting for a stream to open is in vain.
 
-    Whatever else keeps a stream from being opened may be over in a moment, and is no error here.
+    There is no such thing, or not for everybody, or it is something else. Whatever else keeps a stream from
+    being opened may be over in a moment, and is no error here.
     """
-    if not url.startswith(("http://", "https://")):
+    if not url.startswith(_HTTP):
         return
     try:
-        with urllib.request.urlopen(url, timeout=max(timeout, 1.0)):
-            return
+        with urllib.request.urlopen(url, timeout=max(timeout, 1.0)) as answer:
+            if not _is_file(answer):
+                return
     except urllib.error.HTTPError as error:
         if 400 <= error.code < 500:
             raise SourceError(
                 f"{url}: cannot be opened: the server answers {error.code} {error.reason}; is the path right?"
             ) from error
+        return
     except (OSError, ValueError, http.client.HTTPException):
         return
+    raise SourceError(f"{url}: cannot be opened: no video or picture, a damaged one, or the server stalls")
+
+
+def is_file(url: str) -> bool:
+    """Whether an HTTP server hands out something that ends."""
+    if not url.startswith(_HTTP):
+        return False
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_WITHIN) as answer:
+            return _is_file(answer)
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+
+
+def _is_file(answer: Any) -> bool:
+    """Whether the server says how long it is, and it is no playlist."""
+    return bool(answer.length) and not answer.read(16).lstrip().startswith(_PLAYLISTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["VideoSource"]
+
+log = logging.getLogger(__name__)
+
+MAY_LACK = 1.0
+"""Seconds by which a file may be shorter than its header says, a tenth of it at most: some only estimate."""
 
 
 class _SharedCapture:
@@ -61,6 +67,8 @@ class VideoSource(FrameSource):
         capture: an open cv2.VideoCapture.
         name: for messages.
         live: a camera: reading nothing is then an error, not the end. (`LiveSource` also comes back.)
+        stall_after: of a file that a server hands out, seconds without data after which OpenCV gives up; an
+            end that comes too early is then an error. None: a local file, where it is a warning.
 
     Attributes:
         frame_count: frames in a file, as its header says; None for what has no end.
@@ -69,11 +77,13 @@ class VideoSource(FrameSource):
         SourceError: it is not open, or gives no first frame.
     """
 
-    def __init__(self, capture: Any, name: str, live: bool) -> None:
+    def __init__(self, capture: Any, name: str, live: bool, stall_after: float | None = None) -> None:
         cv2 = import_cv2()
         self.name = name
         self.live = live
         self._capture = _SharedCapture(capture)
+        self._stall_after = stall_after
+        self._stalled = False
         self._count = 0
         if not capture.isOpened():
             if not live:
@@ -82,7 +92,9 @@ class VideoSource(FrameSource):
         # Drivers often do not deliver what the properties promise: look at a frame.
         if not self._grab():
             self.close()
-            raise SourceError(f"{name}: gives no frame; damaged file, or a camera that another program uses?")
+            remote = "a server that stalls, or that serves no ranges, which most .mp4 want"
+            who = "a camera that another program uses" if stall_after is None else remote
+            raise SourceError(f"{name}: gives no frame; damaged file, or {who}?")
         # A frame that is decoded and was not taken: the first, or one of another size than was wanted.
         self._held: NDArray[np.uint8] | None = self._decode(None)
         self.frame_size = self._held.shape[:2]
@@ -91,22 +103,51 @@ class VideoSource(FrameSource):
         self.frame_count = None if live or count <= 0 else count
 
     def _grab(self) -> bool:
+        began = time.monotonic()
         with self._capture.use() as capture:
-            return capture is not None and bool(capture.grab())
+            ok = capture is not None and bool(capture.grab())
+        # What came before OpenCV gave up may still make a frame, and the next one is the end.
+        if self._stall_after is not None and time.monotonic() - began >= self._stall_after:
+            self._stalled = True
+        return ok
 
     def grab(self) -> int | None:
         """Wait for the next frame; None at a file's end, and after `close`.
 
         Raises:
-            SourceError: a live source stopped.
+            SourceError: a live source stopped; a server stalls, or breaks off in the midst of a file.
         """
         if self._held is None and not self._grab():
-            if self.live and not self._capture.closed:
-                raise SourceError(f"{self.name}: camera gone after {self._count} frames; is it plugged in?")
+            if not self._capture.closed:
+                self._check_end()
             return None
         self.origin = f"{self.name}#{self._count}"
         self._count += 1
         return time.monotonic_ns()
+
+    def _check_end(self) -> None:
+        """SourceError, or a warning, where that no frame comes is not the end of a file."""
+        after = f"after {self._count} frames"
+        if self.live:
+            raise SourceError(f"{self.name}: camera gone {after}; is it plugged in?")
+        if self._stalled:
+            raise SourceError(f"{self.name}: the server stalls: no data for {self._stall_after:g} s {after}")
+        if not self._ends_early():
+            return
+        broken = f"{self.name}: breaks off {after}, its header says {self.frame_count}"
+        if self._stall_after is not None:
+            raise SourceError(f"{broken}; does the server still run?")
+        log.warning("%s; is it damaged, or still being written?", broken)
+
+    def _ends_early(self) -> bool:
+        """Whether the header promised more, in frames and in time: where rates vary, one may be wrong."""
+        with self._capture.use() as capture:
+            if capture is None or not self.frame_count or not self.fps:
+                return False
+            reached = float(capture.get(import_cv2().CAP_PROP_POS_MSEC)) / 1e3
+        length = self.frame_count / self.fps
+        lacking = min((self.frame_count - self._count) / self.fps, length - reached)
+        return lacking > 1 / self.fps + min(MAY_LACK, length / 10)
 
     def retrieve(self, out: NDArray[np.uint8]) -> None:
         """Decode into `out`.
