@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ from safetrip_sdk.choice import open_first, require_some_backend
 from safetrip_sdk.classes import ClassTable
 from safetrip_sdk.errors import RuntimeClosedError
 from safetrip_sdk.frame import size_of
+from safetrip_sdk.inference.lifecycle import Lifecycle
 from safetrip_sdk.inference.pipeline import Pipeline
 from safetrip_sdk.inference.stats import RuntimeStats, StatsRecorder
 from safetrip_sdk.inference.ticket import Ticket
+from safetrip_sdk.inference.timeouts import seconds
 from safetrip_sdk.options import FrameSize, RuntimeOptions
 from safetrip_sdk.prediction import Prediction
 from safetrip_sdk.termination import close_at_exit
@@ -84,11 +87,10 @@ class Runtime:
         self.options = options
         self._stats = StatsRecorder()
         self._ids = itertools.count()  # goes on when the runtime is opened anew
-        self._lock = threading.Lock()
-        self._closed = False
+        self._life = Lifecycle(options.hang_after)
         close_at_exit(self)
         if options.frame_size is not None:
-            self._open(options.frame_size)
+            self.open(options.frame_size)
 
     def _open_bundle(self, frame_size: FrameSize) -> Backend:
         """A backend of the bundle as it is now: engines and compiled kernels come and go in it."""
@@ -104,21 +106,21 @@ class Runtime:
         pipeline = Pipeline(backend, options.slots, self._classes, self._stats, options.hang_after, self._ids)
         log.info("opened %s on %s for %dx%d frames", backend.name, backend.device, *frame_size[::-1])
         self._pipeline = pipeline
-        return pipeline
-
-    def _for(self, frame: NDArray[np.uint8]) -> Pipeline:
-        """The pipeline, opened for this frame's size when it is the first."""
-        pipeline = self._pipeline
-        if pipeline is None:
-            pipeline = self.open(size_of(frame))
+        if self._life.closed:  # meanwhile, by a signal handler, or by a thread that did not wait so long
+            pipeline.close()
+            raise RuntimeClosedError("the runtime was closed while it was being opened")
         return pipeline
 
     def open(self, frame_size: FrameSize) -> Pipeline:
         """Compile for a frame size now instead of at the first frame; no effect when open."""
-        with self._lock:
-            if self._closed:
-                raise RuntimeClosedError("the runtime is closed")
-            return self._pipeline or self._open(frame_size)
+        return self._opened(frame_size, None)[0]
+
+    def _opened(self, frame_size: FrameSize, timeout: float | None) -> tuple[Pipeline, float | None]:
+        """The pipeline, and what is left of `timeout` after another thread has opened it."""
+        timeout, started = seconds(timeout), time.monotonic()
+        with self._life.opening(timeout):
+            rest = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
+            return self._pipeline or self._open(frame_size), rest
 
     def __call__(
         self, frame: NDArray[np.uint8], *, timeout: float | None = None, captured_at: int | None = None
@@ -135,13 +137,27 @@ class Runtime:
             ResultTimeoutError: not ready in time; the runtime stays usable.
             RuntimeFaultError: the backend failed; `error.recoverable` says whether to go on.
         """
-        return self._for(frame).run(frame, captured_at, timeout)
+        pipeline = self._pipeline
+        if pipeline is None:
+            pipeline, timeout = self._opened(size_of(frame), timeout)
+        try:
+            return pipeline.run(frame, captured_at, timeout)
+        finally:
+            if pipeline.put_off:
+                pipeline.close()
 
     def submit(
         self, frame: NDArray[np.uint8], *, timeout: float | None = None, captured_at: int | None = None
     ) -> Ticket:
         """Start one frame (copied at once) and return; `timeout` bounds the wait for a free slot."""
-        return self._for(frame).submit(frame, captured_at, timeout)
+        pipeline = self._pipeline
+        if pipeline is None:
+            pipeline, timeout = self._opened(size_of(frame), timeout)
+        try:
+            return pipeline.submit(frame, captured_at, timeout)
+        finally:
+            if pipeline.put_off:
+                pipeline.close()
 
     def stream(
         self,
@@ -179,9 +195,7 @@ class Runtime:
             RuntimeClosedError: the runtime has been closed.
             SafetripError: it cannot be opened again; call `reopen` later, or `close`.
         """
-        with self._lock:
-            if self._closed:
-                raise RuntimeClosedError("the runtime is closed; make a new one")
+        with self._life.opening():
             old, self._pipeline = self._pipeline, None
             size = frame_size or self.options.frame_size
             if old is not None:
@@ -191,10 +205,13 @@ class Runtime:
                 self._open(size)
 
     def close(self) -> None:
-        """Finish frames in flight and free everything; idempotent."""
-        with self._lock:
-            self._closed = True
-            pipeline = self._pipeline
+        """Finish frames in flight and free everything; idempotent.
+
+        A signal handler may call it: where it interrupts a call of its own thread, or the opening, that ends
+        as it would have, and frees everything then; later calls raise RuntimeClosedError at once.
+        """
+        self._life.close()
+        pipeline = self._pipeline
         if pipeline is not None:
             pipeline.close()
 
@@ -217,8 +234,10 @@ class Runtime:
 
     @property
     def usable(self) -> bool:
-        """True while calls can succeed; False after close() or a fault that needs reopen()."""
-        return not self._closed and (self._pipeline is None or self._pipeline.fault is None)
+        """True while calls can succeed; False while it opens, after close(), and after a fault that needs
+        reopen().
+        """
+        return self._life.usable and (self._pipeline is None or self._pipeline.fault is None)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -24,10 +25,11 @@ from safetrip_sdk.errors import (
 )
 from safetrip_sdk.frame import size_of
 from safetrip_sdk.inference.delivery import Deliver, Delivery, Flight, ignore
+from safetrip_sdk.inference.lifecycle import is_amid
 from safetrip_sdk.inference.pool import SlotPool
 from safetrip_sdk.inference.stats import StatsRecorder
 from safetrip_sdk.inference.ticket import Ticket
-from safetrip_sdk.inference.timeouts import is_never, seconds
+from safetrip_sdk.inference.timeouts import patience, seconds
 from safetrip_sdk.inference.watchdog import Watchdog
 from safetrip_sdk.prediction import Prediction, Timing
 from safetrip_sdk.termination import leave_behind
@@ -51,6 +53,10 @@ class Pipeline:
         stats: where figures are counted.
         hang_after: seconds after which the watchdog gives a frame in flight up.
         ids: numbers for the frames.
+
+    Attributes:
+        fault: what makes the pipeline unusable, if anything does.
+        put_off: closed by a signal handler amid a call, which is to call `close` on its way out.
     """
 
     def __init__(
@@ -65,9 +71,11 @@ class Pipeline:
         self.backend = backend
         self.stats = stats
         self.fault: BaseException | None = None
+        self.put_off = False
         self._classes = classes
         self._hang_after = hang_after
         self._closed = False
+        self._freeing = threading.Lock()  # taken once, by whoever frees
         self._process = os.getpid()
         self._ids = ids
         made: list[Slot] = []
@@ -300,13 +308,20 @@ class Pipeline:
         """Finish what is in flight, end the threads, free everything. Idempotent.
 
         What does not come back for `hang_after` seconds (10 where that is never; 1 after a fault) is left
-        behind.
+        behind. A signal handler amid a call of its own thread cannot wait for that call's frame: it only
+        makes the pipeline take no more, and the call frees on its way out.
         """
-        if self.closed:
+        if self._process != os.getpid():
             return
         self._closed = True
-        timeout = 1.0 if self.fault else 10.0 if is_never(self._hang_after) else self._hang_after
         self.pool.wake()
+        if is_amid(self, Pipeline.run, Pipeline.submit):
+            self.put_off = True
+        elif self._freeing.acquire(blocking=False):
+            self._free()
+
+    def _free(self) -> None:
+        timeout = 1.0 if self.fault else patience(self._hang_after)
         drained = self.pool.drain(timeout)
         if not drained:
             # Freeing memory that a device may still write to is worse than keeping it, also when the process

@@ -96,10 +96,10 @@ class Histogram:
 
 
 class StatsRecorder:
-    """Thread-safe counters behind `Runtime.stats()`."""
+    """Counters behind `Runtime.stats()`: for any thread, and a signal handler amid one."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.reset()
 
     def reset(self) -> None:

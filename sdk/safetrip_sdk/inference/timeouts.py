@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["LONGEST", "is_never", "seconds"]
+__all__ = ["LONGEST", "is_never", "patience", "seconds"]
 
 LONGEST = 1e6
 """Seconds, eleven days: what is longer is for ever. No clock of a library that waits counts to infinity."""
@@ -22,3 +22,8 @@ def seconds(timeout: float | None) -> float | None:
 def is_never(hang_after: float) -> bool:
     """Whether nothing counts as hung after so many seconds: 0, or longer than `LONGEST`."""
     return not 0 < hang_after <= LONGEST
+
+
+def patience(hang_after: float) -> float:
+    """Seconds that closing waits for what may hang: 10 where nothing counts as hung."""
+    return 10.0 if is_never(hang_after) else hang_after
