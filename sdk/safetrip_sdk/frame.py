@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from safetrip_sdk.errors import FrameError
 
-__all__ = ["size_of"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["require_target", "size_of"]
 
 
 def size_of(frame: object, name: str = "frame") -> tuple[int, int]:
@@ -18,6 +23,25 @@ def size_of(frame: object, name: str = "frame") -> tuple[int, int]:
     if not isinstance(frame, np.ndarray):
         hint = "" if frame is None else "; numpy.asarray(...) of an image makes one (channels last, BGR)"
         raise FrameError(f"{name}: want a numpy array, not {type(frame).__name__}{hint}")
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0 or frame.dtype != np.uint8:
+    if not _is_frame(frame):
         raise FrameError(f"{name}: want (H, W, 3) uint8 BGR, not {frame.shape} {frame.dtype}")
     return frame.shape[0], frame.shape[1]
+
+
+def require_target(out: object, size: tuple[int, int] | None) -> None:
+    """FrameError for what no frame can be written into; `size` is (H, W) of the frames, for the message.
+
+    OpenCV leaves an array that does not suit it as it is, or refuses it in words of its own.
+    """
+    if isinstance(out, np.ndarray) and _is_frame(out) and out.flags.c_contiguous and out.flags.writeable:
+        return
+    height, width = size or ("H", "W")
+    given = type(out).__name__
+    if isinstance(out, np.ndarray):
+        order = "" if out.flags.c_contiguous else ", not C-contiguous"
+        given = f"{out.shape} {out.dtype}{order}{'' if out.flags.writeable else ', read-only'}"
+    raise FrameError(f"out: want an array like numpy.empty(({height}, {width}, 3), numpy.uint8), not {given}")
+
+
+def _is_frame(array: NDArray[Any]) -> bool:
+    return array.ndim == 3 and array.shape[2] == 3 and array.size > 0 and array.dtype == np.uint8

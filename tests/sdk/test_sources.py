@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -208,3 +209,26 @@ def test_camera_that_stops(video: Path) -> None:
     source = VideoSource(cv2.VideoCapture(str(video)), "camera 0", live=True)
     with pytest.raises(SourceError, match="camera 0: camera gone after 9 frames"):
         read_all(source)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (np.zeros((48, 128, 3), np.uint8)[:, ::2], r"not \(48, 64, 3\) uint8, not C-contiguous"),
+        (picture(0)[::-1], "not C-contiguous"),
+        (np.zeros((*SIZE, 4), np.uint8)[..., :3], "not C-contiguous"),
+        (np.zeros((*SIZE, 3), np.float32), r"not \(48, 64, 3\) float32$"),
+        (np.zeros(SIZE, np.uint8), r"not \(48, 64\) uint8$"),
+        (np.broadcast_to(np.uint8(0), (*SIZE, 3)), "read-only"),
+        ([], "not list$"),
+        (None, "not NoneType$"),
+    ],
+)
+def test_what_no_frame_can_be_written_into(folder: Path, video: Path, target: Any, message: str) -> None:
+    """The same of every source, before it takes a frame."""
+    for uri in (folder, video, "synthetic://64x48?fps=0"):
+        with open_source(uri) as source:
+            with pytest.raises(FrameError, match=message) as caught:
+                source.read_into(target)
+            assert "want an array like numpy.empty((48, 64, 3), numpy.uint8)" in str(caught.value)
+            assert source.origin == "", "no frame is lost"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from safetrip_sdk.errors import FrameSizeError, SourceError
-from safetrip_sdk.frame import size_of
+from safetrip_sdk.frame import require_target, size_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -75,10 +75,21 @@ class FrameSource(ABC):
 
     @abstractmethod
     def retrieve(self, out: NDArray[np.uint8]) -> None:
-        """Write the frame grabbed last into `out`, (H, W, 3) uint8 BGR. May raise SourceError, FrameError."""
+        """Write the frame grabbed last into `out`, (H, W, 3) uint8 BGR, C-contiguous. May raise SourceError,
+        FrameError."""
 
     def read_into(self, out: NDArray[np.uint8]) -> int | None:
-        """`grab` and `retrieve` in one: write the next frame into `out`, return its time or None."""
+        """`grab` and `retrieve` in one: write the next frame into `out`, return its time or None at the end.
+
+        Args:
+            out: (H, W, 3) uint8, C-contiguous and writable, of `frame_size`; it gets the frame in BGR.
+
+        Raises:
+            FrameError: `out` is no such array; no frame is lost by it.
+            FrameSizeError: the frame is of another size, which `frame_size` then says.
+            SourceError: the source fails.
+        """
+        require_target(out, self.frame_size)
         captured = self.grab()
         if captured is not None:
             self.retrieve(out)
