@@ -152,7 +152,9 @@ class DeviceLostError(CudaError):
 
 
 class ResultTimeoutError(RuntimeFaultError, TimeoutError):
-    """No result in time. `stage` is where the frame is: queued, upload, compute, download or deliver."""
+    """No result in time. `stage` is where the frame is: queued, upload, compute, download or deliver; or
+    opening, where another thread still opens the runtime.
+    """
 
     def __init__(self, message: str, *, stage: str, recoverable: bool = True) -> None:
         super().__init__(message)

@@ -129,7 +129,8 @@ class Runtime:
 
         Args:
             frame: (H, W, 3) uint8 BGR; read in place where the backend can, so leave it alone meanwhile.
-            timeout: seconds; None waits as long as it takes.
+            timeout: seconds; None waits as long as it takes. It bounds waiting for another thread that opens
+                the runtime, too; what this call opens itself takes as long as that takes.
             captured_at: when the frame was taken (`time.monotonic_ns`); None: now.
 
         Raises:

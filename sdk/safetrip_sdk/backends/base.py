@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from safetrip_sdk.errors import BackendUnavailableError
+from safetrip_sdk.errors import BackendUnavailableError, ResultTimeoutError
+from safetrip_sdk.termination import leave_behind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,10 +31,15 @@ __all__ = [
     "aligned_empty",
     "model_spec",
     "read_outputs",
+    "warm_up",
 ]
 
 ALIGNMENT = 256
 """Bytes; what TensorRT asks of tensor addresses, and more than any CPU's vector load wants."""
+
+WARM_UP_S = 60.0
+"""A first run takes longer than any later one; what takes so long hangs. What is built or compiled before the
+device has something to do is not counted."""
 
 
 class TensorSpec(NamedTuple):
@@ -158,7 +164,7 @@ class Backend(Protocol):
     """True when a slot's `wait` with a timeout costs no more than without."""
 
     def make_slot(self) -> Slot:
-        """A fresh slot, warmed up."""
+        """A fresh slot, warmed up (see `warm_up`)."""
 
     def close(self) -> None:
         """Free the model; slots are closed before. Idempotent."""
@@ -219,4 +225,23 @@ def read_outputs(arrays: Mapping[str, NDArray[Any]]) -> Outputs:
         arrays["labels"][0].copy(),
         arrays["depth"][0].copy(),
         None if confidence is None else confidence[0].copy(),
+    )
+
+
+def warm_up(slot: Slot, name: str) -> None:
+    """Run a fresh slot once, on what is in its memory.
+
+    Raises:
+        ResultTimeoutError: it hangs, and is left behind: neither it nor its backend may be destroyed.
+    """
+    slot.launch()
+    if slot.wait(WARM_UP_S):
+        return
+    leave_behind(slot)
+    stage = slot.stage()
+    raise ResultTimeoutError(
+        f"{name}: the first run hangs in stage {stage} for more than {WARM_UP_S:g} s; reopen() the runtime, "
+        "or, where the device still hangs then, start the process anew",
+        stage=stage,
+        recoverable=False,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+import timeit
 from contextlib import ExitStack
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,10 +22,11 @@ from safetrip_sdk.backends.base import (
     StageTimes,
     TensorSpec,
     read_outputs,
+    warm_up,
 )
 from safetrip_sdk.backends.polling import Polling
 from safetrip_sdk.cuda import Cuda
-from safetrip_sdk.errors import CudaError, SafetripError
+from safetrip_sdk.errors import CudaError, ResultTimeoutError, SafetripError
 from safetrip_sdk.handles import Handle, PinnedBuffer
 from safetrip_sdk.termination import leave_behind
 
@@ -90,7 +92,7 @@ class CudaBackend:
     def make_slot(self) -> CudaSlot:
         """A slot, warmed up and captured. The first failure to capture is said; later slots do not try."""
         self.cuda.use()
-        slot = CudaSlot(self.cuda, self.program.make_context(), self.spec, self._spin, self._graphs)
+        slot = CudaSlot(self.cuda, self.program, self._spin, self._graphs)
         if self._graphs and not slot.captured:
             self._graphs = False
         return slot
@@ -108,36 +110,41 @@ class CudaSlot:
     measured here, is taken.
     """
 
-    def __init__(self, cuda: Cuda, context: CudaContext, spec: ModelSpec, spin: bool, graphs: bool) -> None:
+    def __init__(self, cuda: Cuda, program: CudaProgram, spin: bool, graphs: bool) -> None:
         self._cuda = cuda
-        self._context = context
-        self._spec = spec
+        self._context = program.make_context()
+        self._spec = spec = program.spec
         self._spin = spin
         self._graph: Handle | None = None
         self._launched_at = 0.0
         with ExitStack() as owned:
-            owned.callback(_drop, cuda, context)
+            owned.callback(_drop, cuda, self._context)
             self._stream = _owned(owned, cuda.stream())
             self._began, self._uploaded, self._computed = (_owned(owned, cuda.event()) for _ in range(3))
             self._ended = _owned(owned, cuda.event(blocking=True))
-            self._polling = Polling(cuda, self._began, self._ended, spin)
             self._host: dict[str, PinnedBuffer] = {}
             self._device: dict[str, int] = {}
             for tensor in (spec.frame, *spec.outputs):
                 self._allocate(owned, tensor)
-            frame = self._view(spec.frame)
-            frame.fill(0)
-            self.frame: NDArray[np.uint8] = frame[0]
+            self.frame: NDArray[np.uint8] = self._view(spec.frame)[0]
+            self.frame.fill(0)
             self._arrays = {tensor.name: self._view(tensor) for tensor in spec.outputs}
-            # Once without capture: libraries allocate on their first run, which a capture forbids.
-            self._enqueue(cuda.record)
-            cuda.synchronize(self._stream)
-            if graphs:
-                self._graph = self._capture(owned)
-            self.launch()
-            self.wait(None)
+            try:
+                self._prepare(owned, program.name, graphs)
+            except ResultTimeoutError:
+                owned.pop_all()  # frees nothing: the device may still write
+                raise
             self._copy_reads = cuda.integrated and self._copying_reads_faster()
             self._owned: ExitStack | None = owned.pop_all()
+
+    def _prepare(self, owned: ExitStack, name: str, graphs: bool) -> None:
+        """Warm up; once without capture: libraries allocate on their first run, which a capture forbids."""
+        for capture in (False, graphs):
+            if capture:
+                self._graph = self._capture(owned)
+            # Anew: the first run lasts as long as the library compiles what it launches.
+            self._polling = Polling(self._cuda, self._began, self._ended, self._spin)
+            warm_up(self, name)
 
     def _allocate(self, owned: ExitStack, tensor: TensorSpec) -> None:
         cuda = self._cuda
@@ -185,18 +192,9 @@ class CudaSlot:
 
     def _copying_reads_faster(self) -> bool:
         """Whether cudaMemcpy out of mapped memory beats the CPU's own (maybe uncached) reads of it."""
-
-        def seconds(read: Any) -> float:
-            times = []
-            for _ in range(3):
-                started = time.perf_counter()
-                read()
-                times.append(time.perf_counter() - started)
-            return min(times)
-
-        direct = seconds(self._read_direct)
+        direct = min(timeit.repeat(self._read_direct, number=1, repeat=3))
         try:
-            copied = seconds(self._read_copied)
+            copied = min(timeit.repeat(self._read_copied, number=1, repeat=3))
         except CudaError as error:
             if error.sticky:
                 raise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safetrip_sdk.backends.base import BackendOptions, ModelSpec, StageTimes, model_spec
+from safetrip_sdk.backends.base import BackendOptions, ModelSpec, StageTimes, model_spec, warm_up
 from safetrip_sdk.backends.cpu_slot import CpuSlot
 from safetrip_sdk.backends.worker import Worker
 from safetrip_sdk.errors import BackendUnavailableError, InferenceError
@@ -90,8 +90,7 @@ class OnnxRuntimeBackend:
     def make_slot(self) -> OnnxRuntimeSlot:
         """A slot with its own bindings, run once."""
         slot = OnnxRuntimeSlot(self._session, self._worker, self.spec)
-        slot.launch()
-        slot.wait(None)
+        warm_up(slot, self.name)
         return slot
 
     def close(self) -> None:

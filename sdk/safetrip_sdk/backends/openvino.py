@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from safetrip_sdk.backends.base import BackendOptions, ModelSpec, StageTimes, model_spec
+from safetrip_sdk.backends.base import BackendOptions, ModelSpec, StageTimes, model_spec, warm_up
 from safetrip_sdk.backends.cpu_slot import CpuSlot
 from safetrip_sdk.backends.openvino_rewrite import relax_argmax, rewrite_resize
 from safetrip_sdk.device import core_count
@@ -87,8 +87,7 @@ class OpenVinoBackend:
     def make_slot(self) -> OpenVinoSlot:
         """A slot with its own infer request, run once."""
         slot = OpenVinoSlot(self._openvino, self._compiled.create_infer_request(), self.spec, self._ended)
-        slot.launch()
-        slot.wait(None)
+        warm_up(slot, self.name)
         return slot
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ from safetrip_sdk.errors import (
 from safetrip_sdk.frame import size_of
 from safetrip_sdk.inference.delivery import Deliver, Delivery, Flight, ignore
 from safetrip_sdk.inference.lifecycle import is_amid
-from safetrip_sdk.inference.pool import SlotPool
+from safetrip_sdk.inference.pool import SlotPool, make_slots
 from safetrip_sdk.inference.stats import StatsRecorder
 from safetrip_sdk.inference.ticket import Ticket
 from safetrip_sdk.inference.timeouts import patience, seconds
@@ -78,16 +78,7 @@ class Pipeline:
         self._freeing = threading.Lock()  # taken once, by whoever frees
         self._process = os.getpid()
         self._ids = ids
-        made: list[Slot] = []
-        try:
-            for _ in range(slots):
-                made.append(backend.make_slot())
-        except BaseException:
-            for slot in made:
-                slot.close()
-            backend.close()
-            raise
-        self.pool = SlotPool(made, self.check)
+        self.pool = SlotPool(make_slots(backend, slots), self.check)
         self._delivery = Delivery(self._land, self._died)
         # Where a bounded wait costs nothing more, it is taken in pieces, so that a fault found elsewhere is
         # heard; else only the driver can end it.

@@ -7,9 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from safetrip_sdk.backends.base import Slot
+from safetrip_sdk.backends.base import Backend, Slot
+from safetrip_sdk.errors import ResultTimeoutError
+from safetrip_sdk.termination import leave_behind
 
-__all__ = ["SlotPool"]
+__all__ = ["SlotPool", "make_slots"]
 
 
 class SlotPool:
@@ -62,3 +64,20 @@ class SlotPool:
                 if len(self._free) > back:
                     back, deadline = len(self._free), time.monotonic() + timeout
             return True
+
+
+def make_slots(backend: Backend, count: int) -> list[Slot]:
+    """So many slots of a backend; where one cannot be made, what there is is closed."""
+    made: list[Slot] = []
+    try:
+        for _ in range(count):
+            made.append(backend.make_slot())
+    except ResultTimeoutError:  # the device hangs, and destructors would wait for it
+        leave_behind(backend, *made)
+        raise
+    except BaseException:
+        for slot in made:
+            slot.close()
+        backend.close()
+        raise
+    return made
