@@ -13,6 +13,7 @@ from safetrip_sdk.prediction import Prediction
 if TYPE_CHECKING:
     from safetrip_sdk.backends.base import Slot
     from safetrip_sdk.errors import SafetripError
+    from safetrip_sdk.inference.stats import StatsRecorder
 
 __all__ = ["Deliver", "Delivery", "Flight", "ignore"]
 
@@ -50,16 +51,19 @@ class Delivery:
     Args:
         land: waits for a flight: its prediction, the error it ended in, or None when it is given up.
         died: called, from the thread, with what killed it.
+        stats: counts what is delivered; not what nobody waits for any more.
     """
 
     def __init__(
         self,
         land: Callable[[Flight], Prediction | SafetripError | None],
         died: Callable[[BaseException], None],
+        stats: StatsRecorder,
     ) -> None:
         self.ended = False
         self._land = land
         self._died = died
+        self._stats = stats
         self._owed: deque[Flight] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -80,7 +84,7 @@ class Delivery:
             owed = tuple(self._owed)
         for flight in owed:
             try:
-                wake = self._claim(flight)(None, error)
+                wake = self._settle(flight, error)
                 if wake is not None:
                     wake()
             except Exception:  # of one receiver: the others are told all the same
@@ -94,11 +98,17 @@ class Delivery:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
-    def _claim(self, flight: Flight) -> Deliver:
-        """Who is to be told, for the first who asks."""
+    def _settle(self, flight: Flight, result: Prediction | BaseException) -> Callable[[], None] | None:
+        """Count and deliver a result, unless the flight was settled before; what wakes the receiver."""
         with self._changed:
             deliver, flight.deliver = flight.deliver, ignore
-        return deliver
+        if deliver is ignore:
+            return None
+        if isinstance(result, Prediction):
+            self._stats.add(result.timing)
+            return deliver(result, None)
+        self._stats.add_error()
+        return deliver(None, result)
 
     def _main(self) -> None:
         try:
@@ -121,9 +131,7 @@ class Delivery:
         landed = self._land(flight)
         if landed is None:
             return
-        deliver = self._claim(flight)
-        wake = deliver(landed, None) if isinstance(landed, Prediction) else deliver(None, landed)
-        # Whoever is woken finds nobody else holding the prediction.
-        del landed, deliver
+        wake = self._settle(flight, landed)
+        del landed  # whoever is woken finds nobody else holding the prediction
         if wake is not None:
             wake()

@@ -79,7 +79,7 @@ class Pipeline:
         self._process = os.getpid()
         self._ids = ids
         self.pool = SlotPool(make_slots(backend, slots), self.check)
-        self._delivery = Delivery(self._land, self._died)
+        self._delivery = Delivery(self._land, self._died, stats)
         # Where a bounded wait costs nothing more, it is taken in pieces, so that a fault found elsewhere is
         # heard; else only the driver can end it.
         self._piece = (min(hang_after / 4, 1.0) or 1.0) if backend.bounded else None
@@ -117,6 +117,7 @@ class Pipeline:
         """A free slot; ResultTimeoutError (stage "queued") when none comes free in time."""
         slot = self.pool.acquire(timeout)
         if slot is None:
+            self.stats.add_timeout()
             raise ResultTimeoutError(
                 f"all {len(self.pool.slots)} slots were busy for {(timeout or 0) * 1e3:.0f} ms; "
                 "send fewer frames, use more slots, or give more time",
@@ -151,8 +152,11 @@ class Pipeline:
             self.launch(flight, frame, borrow=True)
             rest = None if timeout is None else max(0.0, timeout - (time.monotonic_ns() - begun) / 1e9)
             if self._wait(flight, rest):
-                return self.arrived(flight)
+                prediction = self.arrived(flight)
+                self.stats.add(prediction.timing)
+                return prediction
         except Exception:
+            self.stats.add_error()
             raise
         except BaseException:
             self._leave(flight)
@@ -160,7 +164,9 @@ class Pipeline:
         stage = flight.slot.stage()
         self.hand_over(flight, ignore)
         if timeout is None:
+            self.stats.add_error()
             self.check()  # raises: that is why nobody waits any more
+        self.stats.add_timeout()
         raise ResultTimeoutError(
             f"frame {flight.frame_id}: no result after {(timeout or 0) * 1e3:.0f} ms, "
             f"the frame is in stage {stage}; its slot comes free when it ends",
@@ -194,6 +200,7 @@ class Pipeline:
         try:
             self.launch(flight, frame, borrow=False)
         except Exception:
+            self.stats.add_error()
             raise
         except BaseException:
             self._leave(flight)
@@ -208,7 +215,7 @@ class Pipeline:
             self._delivery.settle_all(self.fault)
 
     def arrived(self, flight: Flight) -> Prediction:
-        """Read a finished slot out, give it back, count the frame."""
+        """Read a finished slot out, give it back."""
         slot = flight.slot
         done = time.monotonic_ns()
         try:
@@ -228,12 +235,10 @@ class Pipeline:
             download=download + (now - done) / 1e6,
             total=(now - flight.captured) / 1e6,
         )
-        self.stats.add(timing)
         return Prediction(labels, depth, confidence, self._classes, flight.frame_id, flight.captured, timing)
 
     def failed(self, flight: Flight, error: Exception) -> SafetripError:
-        """The one place where a frame's error ends: counts it, gives the slot back, returns what to raise."""
-        self.stats.add_error()
+        """The one place where a frame's error ends: gives the slot back, returns what to raise."""
         if isinstance(error, SafetripError):
             failure = error
         else:

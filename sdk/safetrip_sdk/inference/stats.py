@@ -42,7 +42,9 @@ class RuntimeStats:
     Attributes:
         frames: predictions delivered.
         dropped: frames replaced by newer ones before they were predicted or taken.
-        errors: frames that ended in an error.
+        errors: frames that ended in an error for whoever was owed them.
+        timeouts: calls that gave up after their `timeout`, for want of a slot or of the result. What comes of
+            their frames is not counted; nor is a ticket that was asked too early, for it can be asked again.
         seconds: since the first frame was begun.
         fps: predictions per second over that time.
         stages: wait, upload, compute, download, total -> milliseconds.
@@ -51,6 +53,7 @@ class RuntimeStats:
     frames: int
     dropped: int
     errors: int
+    timeouts: int
     seconds: float
     fps: float
     stages: dict[str, StageStats]
@@ -109,6 +112,7 @@ class StatsRecorder:
             self._frames = 0
             self._dropped = 0
             self._errors = 0
+            self._timeouts = 0
             self._first_ns: int | None = None
             self._last_ns = 0
 
@@ -133,6 +137,11 @@ class StatsRecorder:
         with self._lock:
             self._errors += 1
 
+    def add_timeout(self) -> None:
+        """Count one call that gave up."""
+        with self._lock:
+            self._timeouts += 1
+
     def snapshot(self) -> RuntimeStats:
         """The figures as they stand."""
         with self._lock:
@@ -141,6 +150,7 @@ class StatsRecorder:
                 frames=self._frames,
                 dropped=self._dropped,
                 errors=self._errors,
+                timeouts=self._timeouts,
                 seconds=seconds,
                 fps=self._frames / seconds if seconds > 0 else 0.0,
                 stages={stage: item.summary() for stage, item in zip(STAGES, self._stages)},

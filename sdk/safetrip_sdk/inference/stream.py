@@ -305,6 +305,7 @@ class _Capture:
         try:
             self._pipeline.launch(flight, frame, borrow=False)
         except SafetripError as error:
+            self._pipeline.stats.add_error()
             self._arrived(None, error)
             return
         self._pipeline.hand_over(flight, self._arrived)
