@@ -368,3 +368,40 @@ def test_a_hang_under_a_stream_whose_next_frame_waits() -> None:
         list(stream)
     backend.gate.set()
     runtime.close()
+
+
+@pytest.mark.parametrize("name", ["safetrip-deliver", "safetrip-watchdog"])
+def test_a_thread_that_cannot_be_started_ends_the_opening(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the first frame, and nothing is left open."""
+    real = threading.Thread.start
+
+    def start(self: threading.Thread) -> None:
+        if self.name == name:
+            raise RuntimeError("can't start new thread")
+        real(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    backend = ScriptedBackend()
+    with pytest.raises(WorkerDiedError, match=f"{name}: the thread cannot be started .*ulimit"):
+        scripted(backend)
+    assert [slot.closed for slot in backend.made] == [1, 1]
+    assert backend.closed == 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("safetrip")]
+    monkeypatch.undo()
+    with scripted(ScriptedBackend()) as runtime:
+        before = threading.active_count()
+        assert runtime.submit(numbered(4)).result(10).labels[0, 0] == 4
+        assert threading.active_count() == before, "every thread was there when it was opened"
+
+
+def test_a_capture_thread_that_cannot_be_started_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with scripted(ScriptedBackend()) as runtime:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            with pytest.raises(WorkerDiedError, match="safetrip-capture"):
+                list(runtime.stream([numbered(1)]))
+        assert runtime.usable
+        assert len(list(runtime.stream([numbered(1)]))) == 1

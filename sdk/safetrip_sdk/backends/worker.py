@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Callable
 
 from safetrip_sdk.errors import RuntimeClosedError, WorkerDiedError
+from safetrip_sdk.threads import start_thread
 
 __all__ = ["Worker"]
 
@@ -16,6 +16,9 @@ class Worker:
 
     Args:
         name: of the thread.
+
+    Raises:
+        WorkerDiedError: there is no thread to be had.
     """
 
     def __init__(self, name: str) -> None:
@@ -23,8 +26,8 @@ class Worker:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._died: BaseException | None = None
         self._closed = False
-        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
-        self._thread.start()
+        self._name = name
+        self._thread = start_thread(self._main, name)
 
     def _main(self) -> None:
         try:
@@ -37,13 +40,13 @@ class Worker:
         """Queue a call; WorkerDiedError when the thread is dead, RuntimeClosedError after `close`."""
         self.check()
         if self._closed:
-            raise RuntimeClosedError(f"{self._thread.name}: closed")
+            raise RuntimeClosedError(f"{self._name}: closed")
         self._calls.put(call)
 
     def check(self) -> None:
         """WorkerDiedError, from what killed it, when the thread is dead."""
         if self._died is not None:
-            raise WorkerDiedError(f"{self._thread.name} died: {self._died!r}") from self._died
+            raise WorkerDiedError(f"{self._name} died: {self._died!r}") from self._died
 
     def close(self, timeout: float = 1.0) -> None:
         """Let queued calls finish and end the thread; a call that hangs is left behind. Idempotent."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.prediction import Prediction
+from safetrip_sdk.threads import start_thread
 
 if TYPE_CHECKING:
     from safetrip_sdk.backends.base import Slot
@@ -68,13 +69,14 @@ class Delivery:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
+    def start(self) -> None:
+        """Start the thread; WorkerDiedError where there is none to be had."""
+        self._thread = start_thread(self._main, "safetrip-deliver")
+
     def add(self, flight: Flight, deliver: Deliver) -> None:
         """Wait for a launched flight and call `deliver` with what comes."""
         flight.deliver = deliver
         with self._changed:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._main, name="safetrip-deliver", daemon=True)
-                self._thread.start()
             self._owed.append(flight)
             self._changed.notify()
 

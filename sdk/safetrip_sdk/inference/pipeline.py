@@ -84,6 +84,12 @@ class Pipeline:
         # heard; else only the driver can end it.
         self._piece = (min(hang_after / 4, 1.0) or 1.0) if backend.bounded else None
         self._watchdog = Watchdog(hang_after, slots, self._hung)
+        try:
+            self._delivery.start()
+            self._watchdog.start()
+        except WorkerDiedError:
+            self.close()
+            raise
 
     @property
     def frame_shape(self) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from safetrip_sdk.inference.delivery import Flight
 from safetrip_sdk.inference.pipeline import Pipeline
 from safetrip_sdk.prediction import Prediction
 from safetrip_sdk.sources import as_source, open_source
+from safetrip_sdk.threads import start_thread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,8 +130,7 @@ class _Capture:
         self._spare: NDArray[np.uint8] | None = None  # the buffer, while nothing is in it
         self._ended = False
         self._stopping = False
-        self._thread = threading.Thread(target=self._main, name="safetrip-capture", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._main, "safetrip-capture")
 
     # --- the consumer's side -------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.inference.timeouts import is_never
+from safetrip_sdk.threads import start_thread
 
 if TYPE_CHECKING:
     from safetrip_sdk.inference.delivery import Flight
@@ -28,8 +29,7 @@ class Watchdog:
     """
 
     def __init__(self, hang_after: float, slots: int, report: Callable[[Flight], None]) -> None:
-        never = is_never(hang_after)
-        self._patience = 0 if never else int(hang_after * 1e9)
+        self._patience = 0 if is_never(hang_after) else int(hang_after * 1e9)
         self._step = min(hang_after / 4, 1.0)
         self._slots = slots
         self._report = report
@@ -37,9 +37,11 @@ class Watchdog:
         self._came_back = self._awake = self._looked = time.monotonic_ns()
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
-        if not never:
-            self._thread = threading.Thread(target=self._main, name="safetrip-watchdog", daemon=True)
-            self._thread.start()
+
+    def start(self) -> None:
+        """Start the thread, where anything counts as hung; WorkerDiedError where there is none to be had."""
+        if self._patience:
+            self._thread = start_thread(self._main, "safetrip-watchdog")
 
     def watch(self, flight: Flight) -> None:
         """A frame is about to be launched (one set operation; atomic under the interpreter's lock)."""
