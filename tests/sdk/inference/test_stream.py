@@ -341,3 +341,44 @@ def test_a_source_that_the_stream_opened_is_closed_by_it(monkeypatch: pytest.Mon
         mine = opener("")
         list(runtime.stream(mine, "block"))
         assert not mine.closed, "whoever opened it closes it"
+
+
+def test_latest_hands_out_no_older_frame_after_a_newer_one() -> None:
+    """One that was still copied into its slot, by the thread that delivers, when the next was launched."""
+    backend = ScriptedBackend(overlaps=True)
+    camera = ScriptedCamera()
+    copying, copied = threading.Event(), threading.Event()
+
+    def fail(call: str) -> None:
+        if call == "load" and threading.current_thread().name == "safetrip-deliver":
+            copying.set()
+            copied.wait(10)
+
+    with scripted(backend, slots=3) as runtime:
+        stream = runtime.stream(camera)
+        camera.give(1)
+        assert next(stream).labels[0, 0] == 1
+        backend.gate.clear()
+        camera.give(2)
+        eventually(lambda: camera.asked == 3)
+        others = [threading.Thread(target=runtime, args=(numbered(9),)) for _ in range(2)]
+        for other in others:
+            other.start()
+        eventually(lambda: runtime._pipeline is not None and not runtime._pipeline.pool._free)
+        camera.give(3)  # waits for a slot, in the spare buffer
+        eventually(lambda: camera.asked == 4)
+        backend.fail = fail
+        backend.gate.set()
+        copying.wait(10)
+        for other in others:
+            other.join(10)
+        camera.give(4)  # into a free slot
+        eventually(lambda: camera.asked == 5)
+        copied.set()
+        camera.end()
+        values = [int(prediction.labels[0, 0]) for prediction in stream]
+        stats = runtime.stats()
+    assert values == sorted(values)
+    assert values[-1] == 4
+    assert len(values) + stats.dropped == 3, "the others were dropped, and counted"
+    assert stats.dropped >= 1
