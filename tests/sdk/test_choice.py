@@ -127,6 +127,20 @@ def test_an_engine_that_fits_is_used(bundle: Path, monkeypatch: pytest.MonkeyPat
     assert any("The GPU is used: tensorrt" in line for line in report["advice"])
 
 
+def test_a_malformed_description_of_another_device_keeps_nobody_from_running(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(monkeypatch, FakeCuda())
+    add_engine(bundle)
+    stray = "engines/tensorrt-10.3.0-orin-sm87-1080x1920-int8.json"
+    with Bundle.edit(bundle) as draft:
+        draft.write(stray, b'{"key": {}}')
+    assert doctor(bundle)["auto"] == "tensorrt"
+    assert stray in caplog.text
+    with Runtime(bundle, frame_size=FRAME_SIZE, backend="tensorrt") as runtime:
+        assert runtime.precision == "int8"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -1,9 +1,7 @@
-"""The engines in a bundle: what each was built for, which one fits here, and building what is missing.
+"""The engines in a bundle: which one fits here, and building what is missing.
 
-`engines/<key>.plan` is the engine, `engines/<key>.json` says what it was built for and from, and
-`engines/<key>.runtime-cache` holds what RTX's JIT compiled. The key names backend, version, GPU (with its
-multiprocessors and memory), compute capability, frame size and precision; an engine that RTX built without a
-GPU, for all that it supports, says `any` for the GPU and its compute capability.
+`engines/<key>.plan` is the engine, `engines/<key>.json` says what it was built for and from (see
+`engines.description`), and `engines/<key>.runtime-cache` holds what RTX's JIT compiled.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.bundle import Bundle
+from safetrip_sdk.engines.description import ANY, EngineInfo, EngineKey, list_engines, slug
 from safetrip_sdk.errors import (
     BackendUnavailableError,
-    BundleCorruptError,
     EngineBuildError,
     EngineError,
     EngineMismatchError,
@@ -33,70 +30,18 @@ if TYPE_CHECKING:
     from safetrip_sdk.engines.tensorrt_library import Library
 
 __all__ = [
-    "ANY",
     "TARGETS",
-    "EngineInfo",
-    "EngineKey",
     "FoundEngine",
     "build",
     "find",
     "find_or_build",
     "keep_runtime_cache",
     "key_for",
-    "list_engines",
 ]
 
 log = logging.getLogger(__name__)
 
-ANY = "any"
-_SIDES = ("height", "width")
 TARGETS = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
-
-
-@dataclass(frozen=True)
-class EngineKey:
-    """What an engine is built for; `str()` is its file name without the suffix."""
-
-    backend: str
-    version: str
-    gpu: str
-    compute_capability: str
-    height: int
-    width: int
-    precision: str
-
-    def __str__(self) -> str:
-        gpu = _slug(self.gpu) or "gpu"
-        capability = self.compute_capability.lower().replace(".", "")
-        if gpu == ANY:
-            place = ANY if capability == ANY else f"{ANY}-{capability}"
-        else:
-            place = f"{gpu}-sm{capability}"
-        return f"{self.backend}-{self.version}-{place}-{self.height}x{self.width}-{self.precision}"
-
-
-@dataclass(frozen=True)
-class EngineInfo:
-    """What engines/<key>.json says.
-
-    Attributes:
-        key: what the engine is for.
-        driver: CUDA version of the driver at build time; empty when built without a GPU.
-        model_sha256: of the ONNX file it was built from.
-        seconds: that building took.
-        created: ISO 8601, UTC.
-    """
-
-    key: EngineKey
-    driver: str
-    model_sha256: str
-    seconds: float
-    created: str
-
-    @property
-    def file(self) -> str:
-        """The plan's path in the bundle."""
-        return f"engines/{self.key}.plan"
 
 
 @dataclass(frozen=True)
@@ -116,31 +61,6 @@ def key_for(library: Library, cuda: Cuda | None, frame_size: tuple[int, int], pr
     return EngineKey(library.name, library.version, gpu, capability, *frame_size, precision)
 
 
-def list_engines(bundle: Bundle) -> list[EngineInfo]:
-    """Every engine in the bundle, by what its description says.
-
-    Raises:
-        BundleCorruptError: a description is malformed or differs from its hash.
-    """
-    names = [name for name in bundle.manifest.files if re.fullmatch(r"engines/[^/]+\.json", name)]
-    return [_parse(bundle, name) for name in sorted(names)]
-
-
-def _parse(bundle: Bundle, name: str) -> EngineInfo:
-    try:
-        raw = json.loads(bundle.read(name))
-        key = EngineKey(**raw.pop("key"))
-        info = EngineInfo(key, **raw)
-        ok = all(isinstance(value, int if side in _SIDES else str) for side, value in vars(key).items())
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BundleCorruptError(
-            f"{bundle.path / name}: no description of an engine: {error}", (name,)
-        ) from error
-    if not ok or name != f"engines/{key}.json":
-        raise BundleCorruptError(f"{bundle.path / name}: describes another engine ({key})", (name,))
-    return info
-
-
 def find(bundle: Bundle, key: EngineKey, driver: str) -> FoundEngine:
     """The bundle's engine for `key`, or one that was built for any device.
 
@@ -150,11 +70,7 @@ def find(bundle: Bundle, key: EngineKey, driver: str) -> FoundEngine:
     """
     model = bundle.manifest.precisions[key.precision].file
     sha256 = bundle.manifest.files[model].sha256
-    candidates = [
-        info
-        for info in list_engines(bundle)
-        if info.key.backend == key.backend and info.key.precision == key.precision
-    ]
+    candidates = list_engines(bundle, key.backend, key.precision)
     # What was built for this GPU comes before what was built for many.
     candidates.sort(key=lambda info: info.key.compute_capability == ANY)
     near: list[tuple[EngineInfo, list[str]]] = []
@@ -296,7 +212,7 @@ def _build_one(
 
     bundle = Bundle.open(path)
     model = bundle.manifest.precisions[key.precision].file
-    timing_file = f"engines/{key.backend}-{key.version}-{_slug(key.gpu)}.timing-cache"
+    timing_file = f"engines/{key.backend}-{key.version}-{slug(key.gpu)}.timing-cache"
     timing = bundle.read(timing_file) if timing_file in bundle.manifest.files else b""
 
     def report(line: str) -> None:
@@ -327,10 +243,6 @@ def _build_one(
             draft.remove(stale)
     report(f"{len(result.plan) / 1e6:.1f} MB in {seconds:.1f} s")
     return info
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def keep_runtime_cache(found: FoundEngine, data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import onnx
@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from safetrip_sdk import Bundle, Runtime, engines
 from safetrip_sdk.backends import probe
 from safetrip_sdk.backends.tensorrt import TensorRtProgram
-from safetrip_sdk.engines import ANY, EngineKey
+from safetrip_sdk.engines import ANY, EngineInfo, EngineKey
 from safetrip_sdk.engines.builder import BuiltEngine
 from safetrip_sdk.engines.tensorrt_library import Library
 from safetrip_sdk.errors import (
@@ -172,15 +172,60 @@ def test_built_for_one_compute_capability(tmp_path: Path) -> None:
         engines.build(path, "rtx", FRAME_SIZE, compute_capabilities=["SM87"])
 
 
-def test_damaged_description(built: Path, tmp_path: Path) -> None:
+def described(info: EngineInfo, **changes: object) -> bytes:
+    """An engine's description with other values."""
+    return json.dumps({**asdict(info), **changes}).encode()
+
+
+def test_a_malformed_description_is_passed_over(
+    built: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its engine is not loaded, and that is said; the others are as good as they were."""
     path = tmp_path / "b.bundle"
     shutil.copytree(built, path)
-    name = engines.list_engines(Bundle.open(path))[0].file.replace(".plan", ".json")
-    for damage in (b"{", b"[]", b"{}", b'{"key": {}}', b'{"key": 3}'):
+    bad, good = engines.list_engines(Bundle.open(path))
+    name = bad.file.replace(".plan", ".json")
+    for damage in (
+        *(b"{", b"[]", b"{}", b'{"key": {}}', b'{"key": 3}'),
+        described(bad, driver=12060),
+        described(bad, model_sha256=None),
+        described(bad, key={**asdict(bad.key), "height": 96.0}),
+        described(bad, more=1),
+    ):
         with Bundle.edit(path) as draft:
             draft.write(name, damage)
-        with pytest.raises(BundleCorruptError, match="no description of an engine"):
-            engines.list_engines(Bundle.open(path))
+        bundle = Bundle.open(path)
+        caplog.clear()
+        assert engines.list_engines(bundle) == [good], damage
+        assert f"{name}: no description of an engine, passing over it" in caplog.text
+        caplog.clear()
+        assert engines.find(bundle, here(precision=good.key.precision), "13000").file == good.file
+        assert caplog.text == "", "what is of another precision is not even read"
+        with pytest.raises(EngineError, match="build one: safetrip build"):
+            engines.find(bundle, here(precision=bad.key.precision), "13000")
+        assert name in caplog.text
+    (path / name).write_bytes(b"{}")
+    with pytest.raises(BundleCorruptError, match="differs from its manifest"):
+        engines.list_engines(Bundle.open(path))
+
+
+@pytest.mark.parametrize("change", [{"version": "1.0.0"}, {"width": 640}, {"precision": "int8"}])
+def test_a_description_under_another_engines_name_is_passed_over(
+    built: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, change: dict[str, object]
+) -> None:
+    """A plan is loaded for what its name says only if its description says the same."""
+    path = tmp_path / "b.bundle"
+    shutil.copytree(built, path)
+    info = engines.list_engines(Bundle.open(path))[0]
+    other = replace(info.key, **change)  # type: ignore[arg-type]
+    with Bundle.edit(path) as draft:
+        draft.write(f"engines/{other}.plan", (path / info.file).read_bytes())
+        draft.write(f"engines/{other}.json", described(info))
+    found = engines.list_engines(Bundle.open(path))
+    assert other not in [item.key for item in found]
+    assert len(found) == 2
+    assert f"engines/{other}.json" in caplog.text
+    assert f"it describes another engine ({info.key})" in caplog.text
 
 
 def test_flipped_bit_in_a_plan(built: Path, tmp_path: Path) -> None:
