@@ -131,12 +131,13 @@ class Runtime:
             frame: (H, W, 3) uint8 BGR; read in place where the backend can, so leave it alone meanwhile.
             timeout: seconds; None waits as long as it takes. It bounds waiting for another thread that opens
                 the runtime, too; what this call opens itself takes as long as that takes.
-            captured_at: when the frame was taken (`time.monotonic_ns`); None: now.
+            captured_at: when the frame was taken (`time.monotonic_ns`, of the last hour); None: now.
 
         Raises:
             FrameError: wrong type, shape or dtype.
             ResultTimeoutError: not ready in time; the runtime stays usable.
             RuntimeFaultError: the backend failed; `error.recoverable` says whether to go on.
+            ValueError: `captured_at` is by another clock.
         """
         pipeline = self._pipeline
         if pipeline is None:

@@ -8,12 +8,13 @@ free slot's input memory. When none is free it waits in one spare buffer, where 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.backends.base import Slot, aligned_empty
 from safetrip_sdk.errors import QueueFullError, RuntimeFaultError, SafetripError, SourceError
-from safetrip_sdk.inference.delivery import Flight
+from safetrip_sdk.inference.flight import Flight, capture_time
 from safetrip_sdk.inference.pipeline import Pipeline
 from safetrip_sdk.prediction import Prediction
 from safetrip_sdk.threads import start_thread
@@ -135,7 +136,7 @@ class Capture:
             with self._changed:
                 while len(self._results) + self._in_flight >= self._room and not self._stopping:
                     self._changed.wait()
-        captured = self._source.grab()
+        captured = self._grab()
         if captured is None:
             return False
         slot = self._slot_in_order()
@@ -146,6 +147,10 @@ class Capture:
             self._in_flight += 1
         self._launch(flight, slot.frame)
         return True
+
+    def _grab(self) -> int | None:
+        captured = self._source.grab()
+        return None if captured is None else capture_time(captured, time.monotonic_ns())
 
     def _slot_in_order(self) -> Slot | None:
         """A free slot; None when the stream is stopped meanwhile."""
@@ -179,7 +184,7 @@ class Capture:
         """One frame, replacing what waits; False at the source's end."""
         pipeline = self._pipeline
         pipeline.check()
-        captured = self._source.grab()
+        captured = self._grab()
         if captured is None:
             return False
         with self._changed:

@@ -8,40 +8,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from safetrip_sdk.inference.flight import Deliver, Flight, ignore
 from safetrip_sdk.prediction import Prediction
 from safetrip_sdk.threads import start_thread
 
 if TYPE_CHECKING:
-    from safetrip_sdk.backends.base import Slot
     from safetrip_sdk.errors import SafetripError
     from safetrip_sdk.inference.stats import StatsRecorder
 
-__all__ = ["Deliver", "Delivery", "Flight", "ignore"]
-
-Deliver = Callable[["Prediction | None", "BaseException | None"], "Callable[[], None] | None"]
-"""Takes a frame's result; what it returns wakes whoever waits, and is called last."""
+__all__ = ["Delivery"]
 
 log = logging.getLogger(__name__)
-
-
-class Flight:
-    """One frame on its way through a slot; times are monotonic nanoseconds."""
-
-    __slots__ = ("begun", "captured", "deliver", "frame_id", "launched", "loaded_ms", "returned", "slot")
-
-    def __init__(self, frame_id: int, slot: Slot, begun: int, captured: int) -> None:
-        self.frame_id = frame_id
-        self.slot = slot
-        self.begun = begun
-        self.captured = captured
-        self.launched = 0
-        self.loaded_ms = 0.0
-        self.returned = False  # the slot, to the pool
-        self.deliver: Deliver = ignore
-
-
-def ignore(prediction: Prediction | None, error: BaseException | None) -> None:
-    """For a frame whose caller has given up."""
 
 
 class Delivery:

@@ -24,14 +24,15 @@ from safetrip_sdk.errors import (
     WorkerDiedError,
 )
 from safetrip_sdk.frame import size_of
-from safetrip_sdk.inference.delivery import Deliver, Delivery, Flight, ignore
+from safetrip_sdk.inference.delivery import Delivery
+from safetrip_sdk.inference.flight import Deliver, Flight, capture_time, ignore
 from safetrip_sdk.inference.lifecycle import is_amid
 from safetrip_sdk.inference.pool import SlotPool, make_slots
 from safetrip_sdk.inference.stats import StatsRecorder
 from safetrip_sdk.inference.ticket import Ticket
 from safetrip_sdk.inference.timeouts import patience, seconds
 from safetrip_sdk.inference.watchdog import Watchdog
-from safetrip_sdk.prediction import Prediction, Timing
+from safetrip_sdk.prediction import Prediction
 from safetrip_sdk.termination import leave_behind
 
 if TYPE_CHECKING:
@@ -153,7 +154,8 @@ class Pipeline:
         timeout = seconds(timeout)
         self.check_frame(frame)
         begun = time.monotonic_ns()
-        flight = Flight(self.new_id(), self.acquire(timeout), begun, captured or begun)
+        captured = begun if captured is None else capture_time(captured, begun)
+        flight = Flight(self.new_id(), self.acquire(timeout), begun, captured)
         try:
             self.launch(flight, frame, borrow=True)
             rest = None if timeout is None else max(0.0, timeout - (time.monotonic_ns() - begun) / 1e9)
@@ -201,7 +203,8 @@ class Pipeline:
         """One frame, copied and launched; the delivery thread settles the ticket."""
         self.check_frame(frame)
         begun = time.monotonic_ns()
-        flight = Flight(self.new_id(), self.acquire(seconds(timeout)), begun, captured or begun)
+        captured = begun if captured is None else capture_time(captured, begun)
+        flight = Flight(self.new_id(), self.acquire(seconds(timeout)), begun, captured)
         ticket = Ticket(flight.frame_id, flight.slot.stage)
         try:
             self.launch(flight, frame, borrow=False)
@@ -225,22 +228,13 @@ class Pipeline:
         slot = flight.slot
         done = time.monotonic_ns()
         try:
-            upload, compute, download = slot.times()
+            stages = slot.times()
             labels, depth, confidence = slot.read()
         except Exception as error:
             failure = self.failed(flight, error)
             raise failure from failure.__cause__
         self._give_back(flight)
-        now = time.monotonic_ns()
-        upload += flight.loaded_ms
-        timing = Timing(
-            # What is left: until a slot was free, behind other frames, and until a thread woke up.
-            wait=max(0.0, (done - flight.begun) / 1e6 - upload - compute - download),
-            upload=upload,
-            compute=compute,
-            download=download + (now - done) / 1e6,
-            total=(now - flight.captured) / 1e6,
-        )
+        timing = flight.timing(stages, done, time.monotonic_ns())
         return Prediction(labels, depth, confidence, self._classes, flight.frame_id, flight.captured, timing)
 
     def failed(self, flight: Flight, error: Exception) -> SafetripError:

@@ -11,7 +11,7 @@ from safetrip_sdk.inference.timeouts import is_never
 from safetrip_sdk.threads import start_thread
 
 if TYPE_CHECKING:
-    from safetrip_sdk.inference.delivery import Flight
+    from safetrip_sdk.inference.flight import Flight
 
 __all__ = ["Watchdog"]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 import types
 from typing import Any
 
+import numpy as np
 import pytest
 
 from safetrip_sdk.backends.base import StageTimes
+from safetrip_sdk.errors import SourceError
 from safetrip_sdk.inference.pool import SlotPool
-from tests.sdk.scripted import ScriptedBackend, ScriptedSlot, numbered, scripted
+from tests.sdk.scripted import ScriptedBackend, ScriptedCamera, ScriptedSlot, numbered, scripted
 
 MS = 1_000_000
 
@@ -65,6 +68,37 @@ def test_a_timeout_counts_from_the_call_and_not_from_the_launch(
         backend.fail = slow_load
         runtime(numbered(1), timeout=10.0)
     assert waits[0] == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("door", ["call", "submit"])
+@pytest.mark.parametrize(
+    "wrong", [1_795_000_000 * 10**9, 0, 1.5, "now", -1, 1e14, 10**14 - 3601 * 10**9, 10**14 + 3601 * 10**9]
+)
+def test_a_capture_time_of_another_clock_is_refused(clock: Any, door: str, wrong: Any) -> None:
+    """Before the frame is launched; its total would be off by years, and so would the figures."""
+    clock.now = 10**14
+    backend = ScriptedBackend()
+    with scripted(backend) as runtime:
+        with pytest.raises(
+            ValueError, match=r"captured_at: want nanoseconds by time\.monotonic_ns"
+        ) as caught:
+            _ = (runtime if door == "call" else runtime.submit)(numbered(1), captured_at=wrong)
+        assert repr(wrong) in str(caught.value)
+        assert backend.made[0].done == backend.made[1].done == 0.0
+        assert runtime.stats().errors == 0
+        for right in (clock.now - 3599 * 10**9, np.int64(clock.now)):
+            assert runtime(numbered(1), captured_at=right).captured_at == right
+
+
+def test_a_source_of_another_clock_is_refused() -> None:
+    class Camera(ScriptedCamera):
+        def grab(self) -> int | None:
+            return time.time_ns()
+
+    with scripted(ScriptedBackend()) as runtime:
+        with pytest.raises(SourceError, match=r"camera: ValueError: captured_at: want .*monotonic_ns"):
+            list(runtime.stream(Camera()))
+        assert runtime.usable
 
 
 @pytest.mark.parametrize("lost", [0, 1])

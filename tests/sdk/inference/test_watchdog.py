@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from safetrip_sdk.inference.delivery import Flight
+from safetrip_sdk.inference.flight import Flight
 from safetrip_sdk.inference.watchdog import Watchdog
 
 SECOND = 1_000_000_000
