@@ -131,11 +131,19 @@ def test_image_of_another_size_comes_again(folder: Path) -> None:
         ("synthetic://64x48?fps=fast", "no number"),
         ("synthetic://0x48", "size of 1"),
         ("77", "cannot be opened"),
+        (77, "^77: cannot be opened: there is no /dev/video77"),
+        (-1, "^-1: no such file or folder"),
+        (None, "no address of a source: None; give a URI, a path or a camera's number"),
     ],
 )
-def test_what_cannot_be_opened(uri: str, message: str) -> None:
+def test_what_cannot_be_opened(uri: Any, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         open_source(uri)
+
+
+def test_a_number_that_is_streamed_says_how_a_camera_is_given() -> None:
+    with pytest.raises(SourceError, match=r'a camera is "0", or open_source\(0\)'):
+        as_source(0)
 
 
 def test_file_that_is_no_video(tmp_path: Path) -> None:

@@ -82,9 +82,8 @@ def list_engines(bundle: Bundle, backend: str = "", precision: str = "") -> list
     Raises:
         BundleCorruptError: a description differs from its hash.
     """
-    name = re.compile(
-        rf"engines/{re.escape(backend)}{'-' if backend else ''}[^/]+{re.escape(precision)}\.json"
-    )
+    first, last = backend and re.escape(f"{backend}-"), precision and re.escape(f"-{precision}")
+    name = re.compile(rf"engines/{first}[^/]+{last}\.json")
     found = []
     for file in sorted(filter(name.fullmatch, bundle.manifest.files)):
         data = bundle.read(file)

@@ -41,11 +41,11 @@ __all__ = ["FrameSource", "IterableSource", "SourceStats", "as_source", "open_so
 _LIVE = {"stall": number, "give_up": number}
 
 
-def open_source(uri: str | os.PathLike[str], realtime: bool = False) -> FrameSource:
+def open_source(uri: str | os.PathLike[str] | int, realtime: bool = False) -> FrameSource:
     """Open a source of frames by its URI (see the module's table).
 
     Args:
-        uri: what to open.
+        uri: what to open; a number is that camera's, as in `"0"`.
         realtime: play a file at its own pace, as a camera would give it.
 
     Raises:
@@ -53,7 +53,12 @@ def open_source(uri: str | os.PathLike[str], realtime: bool = False) -> FrameSou
         BackendUnavailableError: a library that this kind of source needs is not installed.
     """
     # A path object is a path, whatever it looks like.
-    parsed = parse_uri(uri) if isinstance(uri, str) else SourceUri(os.fspath(uri), "path", os.fspath(uri), {})
+    if isinstance(uri, os.PathLike):
+        parsed = SourceUri(os.fspath(uri), "path", os.fspath(uri), {})
+    elif isinstance(uri, (str, int)):
+        parsed = parse_uri(str(uri))
+    else:
+        raise SourceError(f"no address of a source: {uri!r}; give a URI, a path or a camera's number")
     opener: Callable[[SourceUri], FrameSource] = _OPENERS[
         "network" if parsed.scheme in NETWORK else parsed.scheme
     ]
@@ -76,6 +81,8 @@ def as_source(source: Any) -> FrameSource:
         return VideoSource(source, "cv2.VideoCapture", live=live)
     if isinstance(source, Iterable):
         return IterableSource(source)
+    if isinstance(source, int):
+        raise SourceError(f'no source of frames: {source}; a camera is "{source}", or open_source({source})')
     raise SourceError(f"no source of frames: {type(source).__name__}; give open_source(uri) or an iterable")
 
 
