@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from safetrip_sdk.errors import (
     WorkerDiedError,
 )
 from safetrip_sdk.inference.delivery import Delivery
+from safetrip_sdk.inference.pipeline import Pipeline
 from tests.sdk.conftest import FRAME_SIZE
 from tests.sdk.scripted import FRAME, ScriptedBackend, ScriptedCamera, eventually, numbered, scripted
 
@@ -405,3 +407,72 @@ def test_a_capture_thread_that_cannot_be_started_costs_nothing(monkeypatch: pyte
                 list(runtime.stream([numbered(1)]))
         assert runtime.usable
         assert len(list(runtime.stream([numbered(1)]))) == 1
+
+
+def test_the_first_fault_is_what_every_later_call_is_told() -> None:
+    """A second of another frame that was under way is its own caller's alone."""
+    backend = ScriptedBackend()
+    gates = {value: threading.Event() for value in (1, 2)}
+    told: dict[int, str] = {}
+    waiting: list[int] = []
+    mine = threading.local()
+
+    def fail(call: str) -> None:
+        if call == "wait" and hasattr(mine, "value"):
+            waiting.append(mine.value)
+            gates[mine.value].wait(10)
+            raise CudaError(f"fault {mine.value}", sticky=True)
+
+    def call(value: int) -> None:
+        mine.value = value
+        with pytest.raises(CudaError) as caught:
+            runtime(numbered(value))
+        told[value] = str(caught.value)
+
+    with scripted(backend) as runtime:
+        backend.fail = fail
+        threads = [threading.Thread(target=call, args=(value,)) for value in (1, 2)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: len(waiting) == 2)
+        for value in (2, 1):
+            gates[value].set()
+            threads[value - 1].join(10)
+        assert told == {1: "fault 1", 2: "fault 2"}
+        for door in (runtime, runtime.submit):
+            with pytest.raises(CudaError, match="fault 2"):
+                door(numbered(3))
+
+
+def test_of_two_faults_in_the_same_instant_one_is_the_first(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever looks whether there is one already, and finds none, is alone at it."""
+    both = threading.Barrier(2)
+    made: list[BaseException] = []
+
+    def look(self: Pipeline) -> BaseException | None:
+        found = made[-1] if made else None
+        if threading.current_thread().name.startswith("breaks"):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.3)
+        return found
+
+    def put(self: Pipeline, fault: BaseException | None) -> None:
+        if fault is not None:
+            made.append(fault)
+
+    monkeypatch.setattr(Pipeline, "fault", property(look, put), raising=False)
+    with scripted(ScriptedBackend()) as runtime:
+        pipeline = runtime._pipeline
+        assert pipeline is not None
+        threads = [
+            threading.Thread(target=pipeline.break_down, args=(CudaError(name, sticky=True),), name=name)
+            for name in ("breaks one", "breaks two")
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert len({str(fault) for fault in made}) == 1
+    assert sum("unusable until reopen" in record.message for record in caplog.records) == 1

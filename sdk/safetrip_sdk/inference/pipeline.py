@@ -76,6 +76,7 @@ class Pipeline:
         self._classes = classes
         self._hang_after = hang_after
         self._closed = False
+        self._breaking = threading.RLock()
         self._freeing = threading.Lock()  # taken once, by whoever frees
         self._process = os.getpid()
         self._ids = ids
@@ -256,9 +257,10 @@ class Pipeline:
 
     def break_down(self, error: BaseException) -> None:
         """Make the pipeline unusable: every later call, and whoever is owed a frame, gets the first error."""
-        fault = self.fault
-        if fault is None:
-            fault = self.fault = error
+        with self._breaking:
+            first = self.fault is None
+            fault = self.fault = self.fault or error
+        if first:
             log.error("the runtime is unusable until reopen(): %s", error)
         self.pool.wake()
         self._delivery.settle_all(fault)

@@ -58,16 +58,11 @@ class Ticket:
         assert self._prediction is not None
         return self._prediction
 
-    def resolve(
-        self, prediction: Prediction | None, error: BaseException | None
-    ) -> Callable[[], None] | None:
-        """For the runtime: settle the ticket, once; later calls change nothing.
+    def resolve(self, prediction: Prediction | None, error: BaseException | None) -> Callable[[], None]:
+        """For the runtime, which does so once: settle the ticket.
 
         Returns:
-            What wakes whoever waits, to be called when nothing else holds the prediction any more; None where
-            the ticket was settled before.
+            What wakes whoever waits, to be called when nothing else holds the prediction any more.
         """
-        if self.done():
-            return None
         self._prediction, self._error, self._stage = prediction, error, None
         return self._gate.release
