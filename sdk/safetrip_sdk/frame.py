@@ -24,8 +24,30 @@ def size_of(frame: object, name: str = "frame") -> tuple[int, int]:
         hint = "" if frame is None else "; numpy.asarray(...) of an image makes one (channels last, BGR)"
         raise FrameError(f"{name}: want a numpy array, not {type(frame).__name__}{hint}")
     if not _is_frame(frame):
-        raise FrameError(f"{name}: want (H, W, 3) uint8 BGR, not {frame.shape} {frame.dtype}")
+        raise FrameError(f"{name}: want (H, W, 3) uint8 BGR, not {frame.shape} {frame.dtype}{_advice(frame)}")
     return frame.shape[0], frame.shape[1]
+
+
+def _advice(array: NDArray[Any]) -> str:
+    """What makes a frame of an array that looks like an image; empty where it does not."""
+    steps = []
+    shape = array.shape
+    if len(shape) == 4 and shape[0] == 1:
+        steps.append("frame[0]")
+        shape = shape[1:]
+    if len(shape) not in (2, 3) or not array.size:
+        return ""
+    if len(shape) == 3 and shape[0] == 3 and shape[2] != 3:
+        steps.append("numpy.ascontiguousarray(frame.transpose(1, 2, 0))")
+    if array.dtype.kind == "f":
+        steps.append("numpy.uint8(frame * 255) where its values are 0 to 1")
+    elif array.dtype == np.uint16:
+        steps.append("numpy.uint8(frame >> 8)")
+    if len(shape) == 2 or shape[2:] == (1,):
+        steps.append("cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)")
+    elif len(shape) == 3 and shape[2] == 4:
+        steps.append("cv2.cvtColor(frame, cv2.COLOR_BGRA2BGR), or COLOR_RGBA2BGR")
+    return f"; what helps: {', then '.join(steps)}" if steps else ""
 
 
 def require_target(out: object, size: tuple[int, int] | None) -> None:
