@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from numbers import Integral
+from typing import Any
 
 from safetrip_sdk.backends import check_backend
 from safetrip_sdk.backends.base import CpuOptions
@@ -43,6 +44,16 @@ class RuntimeOptions:
     build_if_missing: bool = False
     device: int = 0
     cpu: CpuOptions = field(default_factory=CpuOptions)
+
+    def __new__(cls, *_: Any, **options: Any) -> RuntimeOptions:
+        """Refuse unknown names before they are a TypeError about an `__init__` that nobody called."""
+        known = [item.name for item in fields(cls)]
+        for name, value in options.items():
+            if name not in known:
+                inner = name in (item.name for item in fields(CpuOptions))
+                hint = f"give cpu=CpuOptions({name}={value!r})" if inner else f"there are: {', '.join(known)}"
+                raise TypeError(f"a runtime has no option {name!r}; {hint}")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         if self.backend != "auto":
