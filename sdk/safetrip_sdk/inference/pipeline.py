@@ -18,7 +18,6 @@ from safetrip_sdk.backends.base import Backend, Slot
 from safetrip_sdk.errors import (
     FrameError,
     InferenceError,
-    ResultTimeoutError,
     RuntimeClosedError,
     SafetripError,
     WorkerDiedError,
@@ -30,7 +29,7 @@ from safetrip_sdk.inference.lifecycle import is_amid
 from safetrip_sdk.inference.pool import SlotPool, make_slots
 from safetrip_sdk.inference.stats import StatsRecorder
 from safetrip_sdk.inference.ticket import Ticket
-from safetrip_sdk.inference.timeouts import patience, seconds
+from safetrip_sdk.inference.timeouts import hangs, no_result, no_slot, patience, seconds
 from safetrip_sdk.inference.watchdog import Watchdog
 from safetrip_sdk.prediction import Prediction
 from safetrip_sdk.termination import leave_behind
@@ -126,11 +125,7 @@ class Pipeline:
         slot = self.pool.acquire(timeout)
         if slot is None:
             self.stats.add_timeout()
-            raise ResultTimeoutError(
-                f"all {len(self.pool.slots)} slots were busy for {(timeout or 0) * 1e3:.0f} ms; "
-                "send fewer frames, use more slots, or give more time",
-                stage="queued",
-            )
+            raise no_slot(len(self.pool.slots), timeout)
         return slot
 
     def new_id(self) -> int:
@@ -176,11 +171,7 @@ class Pipeline:
             self.stats.add_error()
             self.check()  # raises: that is why nobody waits any more
         self.stats.add_timeout()
-        raise ResultTimeoutError(
-            f"frame {flight.frame_id}: no result after {(timeout or 0) * 1e3:.0f} ms, "
-            f"the frame is in stage {stage}; its slot comes free when it ends",
-            stage=stage,
-        )
+        raise no_result(flight.frame_id, timeout, stage, "its slot comes free when it ends")
 
     def _wait(self, flight: Flight, timeout: float | None) -> bool:
         """Until the outputs are there; False when they are not in time, or the runtime became unusable."""
@@ -268,13 +259,8 @@ class Pipeline:
     def _hung(self, flight: Flight) -> None:
         """The watchdog's verdict on a frame: name the stage."""
         stage = flight.slot.stage()
-        verdict = ResultTimeoutError(
-            f"frame {flight.frame_id} hangs in stage {stage} for more than {self._hang_after:g} s "
-            f"on {self.backend.name} ({self.backend.device}); reopen() the runtime",
-            stage=stage,
-            recoverable=False,
-        )
-        self.break_down(verdict)
+        where = f"{self.backend.name} ({self.backend.device})"
+        self.break_down(hangs(flight.frame_id, self._hang_after, stage, where))
 
     def _land(self, flight: Flight) -> Prediction | SafetripError | None:
         """For the delivery thread: what a flight ended in; None when `close` has left it behind.

@@ -6,8 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from safetrip_sdk.errors import ResultTimeoutError
-from safetrip_sdk.inference.timeouts import seconds
+from safetrip_sdk.inference.timeouts import no_result, seconds
 from safetrip_sdk.prediction import Prediction
 
 __all__ = ["Ticket"]
@@ -46,12 +45,8 @@ class Ticket:
         started = time.monotonic()
         if not self._gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             stage = self._stage() if self._stage else "deliver"
-            waited = (time.monotonic() - started) * 1e3
-            raise ResultTimeoutError(
-                f"frame {self.frame_id}: no result after {waited:.0f} ms, the frame is in stage {stage}; "
-                "ask again, or give more time",
-                stage=stage,
-            )
+            waited = time.monotonic() - started
+            raise no_result(self.frame_id, waited, stage, "ask again, or give more time")
         self._gate.release()
         if self._error is not None:
             raise self._error
