@@ -16,11 +16,34 @@ if TYPE_CHECKING:
     from safetrip_sdk.backends.base import CpuOptions
     from safetrip_sdk.bundle import Bundle
     from safetrip_sdk.classes import ClassTable
-    from safetrip_sdk.errors import SafetripError
+    from safetrip_sdk.errors import (
+        BackendUnavailableError,
+        BundleBusyError,
+        BundleCorruptError,
+        BundleError,
+        BundleNotFoundError,
+        CudaError,
+        DeviceLostError,
+        EngineBuildError,
+        EngineError,
+        EngineMismatchError,
+        FrameError,
+        FrameSizeError,
+        InferenceError,
+        ManifestError,
+        QueueFullError,
+        ResultTimeoutError,
+        RuntimeClosedError,
+        RuntimeFaultError,
+        SafetripError,
+        SourceError,
+        WorkerDiedError,
+    )
     from safetrip_sdk.inference.stats import RuntimeStats
     from safetrip_sdk.inference.ticket import Ticket
     from safetrip_sdk.manifest import Manifest
     from safetrip_sdk.options import RuntimeOptions
+    from safetrip_sdk.outputs import FrameKeeper
     from safetrip_sdk.overlay import Overlay
     from safetrip_sdk.prediction import Prediction, Timing
     from safetrip_sdk.results import CameraIntrinsics, Hazard, LabelledPoints, Walkable
@@ -33,6 +56,7 @@ _HOMES = {
     "CameraIntrinsics": "results",
     "ClassTable": "classes",
     "CpuOptions": "backends.base",
+    "FrameKeeper": "outputs",
     "FrameSource": "sources",
     "Hazard": "results",
     "LabelledPoints": "results",
@@ -42,7 +66,6 @@ _HOMES = {
     "Runtime": "runtime",
     "RuntimeOptions": "options",
     "RuntimeStats": "inference.stats",
-    "SafetripError": "errors",
     "Ticket": "inference.ticket",
     "Timing": "prediction",
     "Walkable": "results",
@@ -50,26 +73,48 @@ _HOMES = {
 }
 
 __all__ = [
+    "BackendUnavailableError",
     "Bundle",
+    "BundleBusyError",
+    "BundleCorruptError",
+    "BundleError",
+    "BundleNotFoundError",
     "CameraIntrinsics",
     "ClassTable",
     "CpuOptions",
+    "CudaError",
+    "DeviceLostError",
+    "EngineBuildError",
+    "EngineError",
+    "EngineMismatchError",
+    "FrameError",
+    "FrameKeeper",
+    "FrameSizeError",
     "FrameSource",
     "Hazard",
+    "InferenceError",
     "LabelledPoints",
     "Manifest",
+    "ManifestError",
     "Overlay",
     "Prediction",
+    "QueueFullError",
+    "ResultTimeoutError",
     "Runtime",
+    "RuntimeClosedError",
+    "RuntimeFaultError",
     "RuntimeOptions",
     "RuntimeStats",
     "SafetripError",
+    "SourceError",
     "Ticket",
     "Timing",
     "Walkable",
+    "WorkerDiedError",
     "__version__",
     "open_source",
 ]
+_HOMES |= {name: "errors" for name in __all__ if name.endswith("Error")}
 
 
 def __getattr__(name: str) -> Any:

@@ -73,6 +73,22 @@ def test_every_error_is_in_the_tree_that_is_drawn() -> None:
         assert name in (errors.__doc__ or "")
 
 
+def test_errors_are_caught_by_their_name_at_the_top() -> None:
+    for name in errors.__all__:
+        assert getattr(safetrip_sdk, name) is getattr(errors, name)
+        assert name in safetrip_sdk.__all__
+    code = "import sys, safetrip_sdk as s; s.FrameSizeError; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_the_command_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "safetrip_sdk", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"safetrip {safetrip_sdk.__version__}\n")
+    done = subprocess.run([sys.executable, "-m", "safetrip_sdk", "info", "x.bundle"], capture_output=True)
+    assert done.returncode == 2
+
+
 def test_every_module_says_what_it_exports() -> None:
     for path in ROOT.rglob("*.py"):
-        assert path.name == "_version.py" or "__all__" in path.read_text(), path
+        assert path.name in ("_version.py", "__main__.py") or "__all__" in path.read_text(), path
