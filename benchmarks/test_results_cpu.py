@@ -146,7 +146,7 @@ def loop(runtime: Runtime, outputs: list[ThreadedOutput]) -> float:
     keeper = FrameKeeper(source, lambda: any(item.wants_picture() for item in outputs))
     started = time.perf_counter()
     for prediction in runtime.stream(keeper, "block"):
-        origin, picture, _ = keeper.take(prediction.captured_at)
+        origin, picture, _ = keeper.take(prediction)
         for output in outputs:
             output.put(Shot(picture, prediction, origin))
     return time.perf_counter() - started

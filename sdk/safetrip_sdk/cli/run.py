@@ -167,7 +167,7 @@ def _loop(
 ) -> None:
     """Predict every frame and hand it to the outputs."""
     for count, prediction in enumerate(runtime.stream(keeper, args.policy, follow_size=True), 1):
-        origin, picture, recorded = keeper.take(prediction.captured_at)
+        origin, picture, recorded = keeper.take(prediction)
         shot = Shot(picture, prediction, origin)
         for output in outputs:
             output.put(shot)

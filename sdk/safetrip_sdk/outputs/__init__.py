@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from safetrip_sdk.outputs.base import Output, Shot
-from safetrip_sdk.outputs.keeper import FrameKeeper
+from safetrip_sdk.outputs.keeper import FrameKeeper, KeptFrame
 from safetrip_sdk.outputs.threaded import ThreadedOutput
 
-__all__ = ["FrameKeeper", "Output", "Shot", "ThreadedOutput"]
+__all__ = ["FrameKeeper", "KeptFrame", "Output", "Shot", "ThreadedOutput"]

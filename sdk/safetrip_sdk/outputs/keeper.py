@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safetrip_sdk.errors import FrameSizeError
 from safetrip_sdk.sources.base import FrameSource, SourceStats
@@ -13,21 +13,51 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["FrameKeeper"]
+    from safetrip_sdk.prediction import Prediction
+
+__all__ = ["FrameKeeper", "KeptFrame"]
+
+
+class KeptFrame(NamedTuple):
+    """What a prediction was made of.
+
+    Attributes:
+        origin: what the source calls the frame; empty where it is no longer known.
+        frame: (H, W, 3) uint8 BGR, a copy, nobody else's; None where it was not kept.
+        recorded: the result that a recording has of it; None where there is none.
+    """
+
+    origin: str
+    frame: NDArray[np.uint8] | None
+    recorded: Any
+
+
+def _always() -> bool:
+    return True
 
 
 class FrameKeeper(FrameSource):
-    """A source that remembers each frame's origin, and its picture when asked, until its prediction comes.
+    """A source that keeps each frame's picture and origin until its prediction comes.
+
+    >>> with open_source("0") as source:                        # doctest: +SKIP
+    ...     keeper = FrameKeeper(source)
+    ...     for prediction in runtime.stream(keeper):
+    ...         frame = keeper.take(prediction).frame
 
     Args:
         inner: the source; not closed with this.
-        pictures: asked at each frame whether to keep a copy of it.
+        pictures: asked at each frame whether to keep a copy of it, which costs the copying.
         limit: frames to give at most; None: all.
-        slots: of the runtime: they say how many frames can be under way.
+        slots: of the runtime: they say how many frames can be under way. What is never taken is forgotten
+            when 64 others (or, if that is more, three for each slot) have come.
     """
 
     def __init__(
-        self, inner: FrameSource, pictures: Callable[[], bool], limit: int | None = None, slots: int = 2
+        self,
+        inner: FrameSource,
+        pictures: Callable[[], bool] = _always,
+        limit: int | None = None,
+        slots: int = 2,
     ) -> None:
         self._inner = inner
         self._pictures = pictures
@@ -39,7 +69,7 @@ class FrameKeeper(FrameSource):
         # A stream has at most two results a slot waiting, a frame in each, one in its spare buffer, and one
         # just taken. Frames that the runtime dropped are here, too, and are passed over.
         most = max(64, 3 * slots + 2)
-        self._kept: deque[tuple[int, str, NDArray[np.uint8] | None, Any]] = deque(maxlen=most)
+        self._kept: deque[tuple[int, KeptFrame]] = deque(maxlen=most)
 
     def grab(self) -> int | None:
         """The inner source's next frame; None at its end or the limit."""
@@ -62,17 +92,16 @@ class FrameKeeper(FrameSource):
                 self._rest += 1
             raise
         picture = out.copy() if self._pictures() else None
-        self._kept.append(
-            (self._captured, self._inner.origin, picture, getattr(self._inner, "recorded", None))
-        )
+        recorded = getattr(self._inner, "recorded", None)
+        self._kept.append((self._captured, KeptFrame(self._inner.origin, picture, recorded)))
 
-    def take(self, captured: int) -> tuple[str, NDArray[np.uint8] | None, Any]:
-        """Origin, picture and recorded result (of a recording) of the frame captured then."""
-        while self._kept:
-            time, *rest = self._kept.popleft()
-            if time == captured:
-                return rest[0], rest[1], rest[2]
-        return "", None, None
+    def take(self, prediction: Prediction) -> KeptFrame:
+        """What the prediction was made of, once; frames before it are forgotten: take them in their order."""
+        while self._kept and self._kept[0][0] <= prediction.captured_at:
+            captured, kept = self._kept.popleft()
+            if captured == prediction.captured_at:
+                return kept
+        return KeptFrame("", None, None)
 
     def stats(self) -> SourceStats:
         """Of the inner source."""
