@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.backends.base import Slot, aligned_empty
-from safetrip_sdk.errors import QueueFullError, RuntimeFaultError, SafetripError, SourceError
+from safetrip_sdk.errors import QueueFullError, SafetripError, SourceError
 from safetrip_sdk.inference.flight import Flight, capture_time
 from safetrip_sdk.inference.pipeline import Pipeline
 from safetrip_sdk.prediction import Prediction
@@ -170,14 +170,8 @@ class Capture:
         return None
 
     def _retrieve(self, slot: Slot, captured: int) -> Flight:
-        try:
-            slot.load(slot.frame, borrow=False)
-            self._source.retrieve(slot.frame)
-        except BaseException as error:
-            self._pipeline.pool.release(slot)
-            if isinstance(error, RuntimeFaultError):  # the slot's memory is gone
-                self._pipeline.break_down(error)
-            raise
+        with self._pipeline.filling(slot) as frame:
+            self._source.retrieve(frame)
         return Flight(self._pipeline.new_id(), slot, captured, captured)
 
     def _capture_latest(self) -> bool:

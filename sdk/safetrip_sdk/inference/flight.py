@@ -36,13 +36,14 @@ class Flight:
 
     def timing(self, stages: StageTimes, done: int, now: int) -> Timing:
         """Where the time went, when its outputs were there at `done` and read at `now`."""
-        upload = stages.upload + self.loaded_ms
+        upload, compute, download = stages
+        upload += self.loaded_ms
         return Timing(
             # What is left: until a slot was free, behind other frames, and until a thread woke up.
-            wait=max(0.0, (done - self.begun) / 1e6 - upload - stages.compute - stages.download),
+            wait=max(0.0, (done - self.begun) / 1e6 - upload - compute - download),
             upload=upload,
-            compute=stages.compute,
-            download=stages.download + (now - done) / 1e6,
+            compute=compute,
+            download=download + (now - done) / 1e6,
             total=(now - self.captured) / 1e6,
         )
 

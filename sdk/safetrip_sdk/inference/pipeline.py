@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from safetrip_sdk.backends.base import Backend, Slot
@@ -19,6 +20,7 @@ from safetrip_sdk.errors import (
     FrameError,
     InferenceError,
     RuntimeClosedError,
+    RuntimeFaultError,
     SafetripError,
     WorkerDiedError,
 )
@@ -57,6 +59,7 @@ class Pipeline:
     Attributes:
         fault: what makes the pipeline unusable, if anything does.
         put_off: closed by a signal handler amid a call, which is to call `close` on its way out.
+        lenders: threads that have a slot to write into, one entry for each.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Pipeline:
         self.stats = stats
         self.fault: BaseException | None = None
         self.put_off = False
+        self.lenders: list[int] = []
         self._classes = classes
         self._hang_after = hang_after
         self._closed = False
@@ -119,6 +123,18 @@ class Pipeline:
                 f"runtime was opened, not {size[0]}x{size[1]}; "
                 "for another frame size use Runtime.reopen(frame_size=(H, W))"
             )
+
+    @contextmanager
+    def filling(self, slot: Slot) -> Iterator[NDArray[np.uint8]]:
+        """A slot's own memory, to be written to; where that fails the slot goes back."""
+        try:
+            slot.load(slot.frame, borrow=False)
+            yield slot.frame
+        except BaseException as error:
+            self.pool.release(slot)
+            if isinstance(error, RuntimeFaultError):  # the slot's memory is gone
+                self.break_down(error)
+            raise
 
     def acquire(self, timeout: float | None) -> Slot:
         """A free slot; ResultTimeoutError (stage "queued") when none comes free in time."""
@@ -196,7 +212,10 @@ class Pipeline:
         self.check_frame(frame)
         begun = time.monotonic_ns()
         captured = begun if captured is None else capture_time(captured, begun)
-        flight = Flight(self.new_id(), self.acquire(seconds(timeout)), begun, captured)
+        return self.start(Flight(self.new_id(), self.acquire(seconds(timeout)), begun, captured), frame)
+
+    def start(self, flight: Flight, frame: NDArray[np.uint8]) -> Ticket:
+        """Load (a slot's own `frame` costs no copy), launch, and let the delivery thread settle the ticket."""
         ticket = Ticket(flight.frame_id, flight.slot.stage)
         try:
             self.launch(flight, frame, borrow=False)
@@ -292,14 +311,14 @@ class Pipeline:
         """Finish what is in flight, end the threads, free everything. Idempotent.
 
         What does not come back for `hang_after` seconds (10 where that is never; 1 after a fault) is left
-        behind. A signal handler amid a call of its own thread cannot wait for that call's frame: it only
-        makes the pipeline take no more, and the call frees on its way out.
+        behind. A signal handler amid a call of its own thread cannot wait for that call's frame, nor for a slot
+        that this thread writes into: it only makes the pipeline take no more, and they free on their way out.
         """
         if self._process != os.getpid():
             return
         self._closed = True
         self.pool.wake()
-        if is_amid(self, Pipeline.run, Pipeline.submit):
+        if is_amid(self, Pipeline.run, Pipeline.submit) or threading.get_ident() in self.lenders:
             self.put_off = True
         elif self._freeing.acquire(blocking=False):
             self._free()

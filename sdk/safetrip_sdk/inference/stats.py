@@ -7,6 +7,7 @@ maximum and the mean are exact, and adding a value allocates nothing that stays.
 from __future__ import annotations
 
 import math
+import operator
 import threading
 import time
 from array import array
@@ -22,6 +23,7 @@ _GROWTH = 1.02
 _BINS = 1100  # 1 us to about 48 minutes
 _LOG_GROWTH = math.log(_GROWTH)
 STAGES = ("wait", "upload", "compute", "download", "total")
+_values = operator.attrgetter(*STAGES)
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,8 @@ class StatsRecorder:
         """Count one delivered prediction."""
         now = time.monotonic_ns()
         with self._lock:
-            for histogram, stage in zip(self._stages, STAGES):
-                histogram.add(getattr(timing, stage))
+            for histogram, value in zip(self._stages, _values(timing)):
+                histogram.add(value)
             self._frames += 1
             if self._first_ns is None:
                 self._first_ns = now - int(timing.total * 1e6)
