@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         SourceError,
         WorkerDiedError,
     )
+    from safetrip_sdk.inference.input_slot import InputSlot
     from safetrip_sdk.inference.stats import RuntimeStats
     from safetrip_sdk.inference.ticket import Ticket
     from safetrip_sdk.manifest import Manifest
@@ -59,6 +60,7 @@ _HOMES = {
     "FrameKeeper": "outputs",
     "FrameSource": "sources",
     "Hazard": "results",
+    "InputSlot": "inference.input_slot",
     "LabelledPoints": "results",
     "Manifest": "manifest",
     "Overlay": "overlay",
@@ -93,6 +95,7 @@ __all__ = [
     "FrameSource",
     "Hazard",
     "InferenceError",
+    "InputSlot",
     "LabelledPoints",
     "Manifest",
     "ManifestError",

@@ -17,6 +17,7 @@ from safetrip_sdk.choice import open_first, require_some_backend
 from safetrip_sdk.classes import ClassTable
 from safetrip_sdk.errors import RuntimeClosedError
 from safetrip_sdk.frame import size_of
+from safetrip_sdk.inference.input_slot import InputSlot
 from safetrip_sdk.inference.lifecycle import Lifecycle
 from safetrip_sdk.inference.pipeline import Pipeline
 from safetrip_sdk.inference.stats import RuntimeStats, StatsRecorder
@@ -161,9 +162,25 @@ class Runtime:
             if pipeline.put_off:
                 pipeline.close()
 
+    def slot(self, *, timeout: float | None = None) -> InputSlot:
+        """A free slot, to write a frame straight into the memory that the engine reads, and submit it.
+
+        For cameras that fill an array they are given (`FrameSource.read_into`, a driver's own call): it saves
+        the copy that `submit` makes. `timeout` bounds the wait for a free one.
+
+        Raises:
+            ValueError: the frame size is not known yet: give `frame_size=`, or call `open`.
+            ResultTimeoutError: none came free in time.
+            RuntimeFaultError: as from a call.
+        """
+        pipeline = self._pipeline
+        if pipeline is None:
+            raise ValueError("slot: no frame size yet; use Runtime(..., frame_size=(H, W)) or open((H, W))")
+        return InputSlot(pipeline, timeout)
+
     def stream(
         self,
-        source: FrameSource | Iterable[NDArray[np.uint8]] | str | os.PathLike[str],
+        source: FrameSource | Iterable[NDArray[np.uint8]] | str | os.PathLike[str] | int,
         policy: str = "auto",
         follow_size: bool = False,
     ) -> Iterator[Prediction]:
@@ -171,7 +188,7 @@ class Runtime:
 
         Args:
             source: from `open_source` (yours to close), a cv2.VideoCapture, or any iterable of frames; or a
-                URI, which is opened at the first `next` and closed when the stream ends or is left.
+                URI or a camera's number, opened at the first `next`, closed when the stream ends or is left.
             policy: when the engine is slower than the source: `"latest"` drops the oldest waiting frame
                 (and counts it), `"block"` makes the source wait, `"error"` raises QueueFullError;
                 `"auto"` is latest for live sources and block for files.

@@ -215,7 +215,7 @@ class Pipeline:
         return self.start(Flight(self.new_id(), self.acquire(seconds(timeout)), begun, captured), frame)
 
     def start(self, flight: Flight, frame: NDArray[np.uint8]) -> Ticket:
-        """Load (a slot's own `frame` costs no copy), launch, and let the delivery thread settle the ticket."""
+        """Load (a slot's own `frame` without a copy), launch, have the delivery thread settle the ticket."""
         ticket = Ticket(flight.frame_id, flight.slot.stage)
         try:
             self.launch(flight, frame, borrow=False)
@@ -311,8 +311,8 @@ class Pipeline:
         """Finish what is in flight, end the threads, free everything. Idempotent.
 
         What does not come back for `hang_after` seconds (10 where that is never; 1 after a fault) is left
-        behind. A signal handler amid a call of its own thread cannot wait for that call's frame, nor for a slot
-        that this thread writes into: it only makes the pipeline take no more, and they free on their way out.
+        behind. A signal handler amid a call of its own thread cannot wait for that call's frame, nor for a
+        slot that this thread writes into: the pipeline takes no more, and they free on their way out.
         """
         if self._process != os.getpid():
             return

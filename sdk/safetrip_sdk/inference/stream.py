@@ -36,20 +36,20 @@ class Reopenable(Protocol):
 
 def stream(
     runtime: Reopenable,
-    source: FrameSource | Iterable[NDArray[np.uint8]] | str | os.PathLike[str],
+    source: FrameSource | Iterable[NDArray[np.uint8]] | str | os.PathLike[str] | int,
     policy: str,
     follow_size: bool = False,
 ) -> Iterator[Prediction]:
     """The generator behind `Runtime.stream`; leaving it early stops the capture thread."""
     if policy not in ("auto", *POLICIES):
         raise ValueError(f"policy: want auto, {', '.join(POLICIES)}, not {policy!r}")
-    if isinstance(source, (str, os.PathLike)):
+    if isinstance(source, (str, os.PathLike, int)):
         return _open_and_follow(runtime, source, policy, follow_size)
     return _follow(runtime, as_source(source), policy, follow_size)
 
 
 def _open_and_follow(
-    runtime: Reopenable, uri: str | os.PathLike[str], policy: str, follow_size: bool
+    runtime: Reopenable, uri: str | os.PathLike[str] | int, policy: str, follow_size: bool
 ) -> Iterator[Prediction]:
     """The stream of a source that nobody else could close; a generator never begun has opened nothing."""
     with open_source(uri) as source:

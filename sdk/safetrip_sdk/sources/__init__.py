@@ -67,10 +67,10 @@ def open_source(uri: str | os.PathLike[str] | int, realtime: bool = False) -> Fr
 
 
 def as_source(source: Any) -> FrameSource:
-    """A source of whatever the caller has: a source, a URI, a cv2.VideoCapture, an iterable of frames."""
+    """A source of whatever the caller has: a source, a URI, a camera's number, a cv2.VideoCapture, frames."""
     if isinstance(source, FrameSource):
         return source
-    if isinstance(source, (str, os.PathLike)):
+    if isinstance(source, (str, os.PathLike, int)):
         return open_source(source)
     if hasattr(source, "grab") and hasattr(source, "retrieve"):
         from safetrip_sdk.sources.opencv import import_cv2
@@ -81,8 +81,6 @@ def as_source(source: Any) -> FrameSource:
         return VideoSource(source, "cv2.VideoCapture", live=live)
     if isinstance(source, Iterable):
         return IterableSource(source)
-    if isinstance(source, int):
-        raise SourceError(f'no source of frames: {source}; a camera is "{source}", or open_source({source})')
     raise SourceError(f"no source of frames: {type(source).__name__}; give open_source(uri) or an iterable")
 
 

@@ -225,7 +225,9 @@ def test_empty_and_wrong_sources() -> None:
         with pytest.raises(ValueError, match="policy"):
             runtime.stream([numbered(1)], "fastest")
         with pytest.raises(SourceError, match="no source of frames"):
-            runtime.stream(5)  # type: ignore[arg-type]
+            runtime.stream(5.0)  # type: ignore[arg-type]
+        with pytest.raises(SourceError, match="987"):
+            next(runtime.stream(987))  # a camera that is not there
 
 
 def test_two_streams_share_a_runtime() -> None:
