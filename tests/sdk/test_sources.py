@@ -142,7 +142,7 @@ def test_what_cannot_be_opened(uri: Any, message: str) -> None:
 
 
 def test_a_number_is_a_camera_wherever_a_source_is_asked_for() -> None:
-    with pytest.raises(SourceError, match="^77: cannot be opened: there is no /dev/video77"):
+    with pytest.raises(SourceError, match=r"^77: cannot be opened: there is no /dev/video77"):
         as_source(77)
 
 
