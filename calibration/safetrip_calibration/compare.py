@@ -65,19 +65,9 @@ def compare(
     require_frames(frames, "comparison")
     bundle = Bundle.open(bundle_path)
     limits = thresholds or load_thresholds()
-    pairs = _pairs(bundle, precisions, backends)
     unavailable: dict[str, str] = {}
-    with ExitStack() as stack:
-        first = frames[0].frame
-        runners = _activate(stack, bundle, pairs, first, unavailable)
-        _require_asked(backends or (), runners, unavailable)
-        scores = {pair: Score(bundle.manifest) for pair in runners}
-        digest = FramesDigest()
-        for done, item in enumerate(_stream(frames)):
-            digest.update(item)
-            _feed(item, bundle.manifest.input.name, runners, scores)
-            if progress:
-                progress(done + 1, len(frames), "compare")
+    pairs = _pairs(bundle, precisions, backends)
+    scores, sha256 = _scored(bundle, frames, pairs, backends or (), unavailable, progress)
     read = ModelsRead.of(bundle, dict.fromkeys(precision for precision, _ in scores))
     read.check(Bundle.open(bundle_path).manifest)
     reference, *candidates = _judged(bundle, scores, limits)
@@ -87,13 +77,35 @@ def compare(
         tuple(candidates),
         unavailable,
         len(frames),
-        digest.hexdigest(),
+        sha256,
         read,
         limits,
         asked,
         bundle.manifest.class_names,
     )
     return record_verdicts(result) if write else result
+
+
+def _scored(
+    bundle: Bundle,
+    frames: FrameSet,
+    pairs: Sequence[tuple[str, str]],
+    asked: Sequence[str],
+    unavailable: dict[str, str],
+    progress: Progress | None,
+) -> tuple[dict[tuple[str, str], Score], str]:
+    """Every pair that runs here, on every frame, and the frames' sha256; why others do not run is added."""
+    with ExitStack() as stack:
+        runners = _activate(stack, bundle, pairs, frames[0].frame, unavailable)
+        _require_asked(asked, runners, unavailable)
+        scores = {pair: Score(bundle.manifest) for pair in runners}
+        digest = FramesDigest()
+        for done, item in enumerate(_stream(frames)):
+            digest.update(item)
+            _feed(item, bundle.manifest.input.name, runners, scores)
+            if progress:
+                progress(done + 1, len(frames), "compare")
+    return scores, digest.hexdigest()
 
 
 def _pairs(
