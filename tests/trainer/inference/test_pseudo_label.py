@@ -12,6 +12,7 @@ import torch
 from lightning import Fabric
 from torch import nn
 
+from safetrip_trainer.data.datamodule import SafetripDataModule
 from safetrip_trainer.data.frames import PreparedFrames
 from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.data.prepare import PrepareOptions, prepare
@@ -54,7 +55,7 @@ def test_kitti_is_labelled_like_the_walks(tmp_path: Path) -> None:
 
 
 def test_labels_of_two_teachers_are_not_mixed(tmp_path: Path) -> None:
-    index = prepare(write_tree(tmp_path / "tree", folders=1), tmp_path / "out", QUIET).index
+    index = prepare(write_tree(tmp_path / "tree", folders=2), tmp_path / "out", QUIET).index
     fabric, options = Fabric(accelerator="cpu", devices=1), PseudoLabelOptions(size=(32, 32))
     assert index.pseudo_teacher() is None
     count = pseudo_label(Teacher(), TEACHER, index, options, fabric).written
@@ -72,6 +73,12 @@ def test_labels_of_two_teachers_are_not_mixed(tmp_path: Path) -> None:
     # What the first teacher said is gone: the call goes on without --overwrite.
     report = pseudo_label(Teacher(), other, index, options, fabric)
     assert (report.written, report.kept) == (count - 1, 1)
+    module = SafetripDataModule(str(index.prepared), num_workers=0)
+    module.setup("fit")
+    assert module.pseudo_labels_by == other.sha256
+    index.pseudo_record.write_text("[]")
+    with pytest.raises(DatasetError, match=r"teacher.json: damaged; run 'trainer pseudo-label --overwrite'"):
+        module.setup("fit")
     # Of an earlier version, which did not say whose they were.
     index.pseudo_record.unlink()
     with pytest.raises(DatasetError, match="of another teacher_sha256"):

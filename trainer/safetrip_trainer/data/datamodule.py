@@ -118,6 +118,8 @@ class SafetripDataModule(L.LightningDataModule):
         self.cache = cache
         self.reduced_decoding = reduced_decoding
         self.max_unreadable = max_unreadable
+        self.pseudo_labels_by: str | None = None
+        """SHA-256 of the teacher's file whose labels training takes; known from `setup` on."""
         self._index: PreparedIndex | None = None
 
     @property
@@ -133,12 +135,6 @@ class SafetripDataModule(L.LightningDataModule):
         if self._index is None:
             self._index = open_index(self.prepared_folder)
         return self._index
-
-    @property
-    def pseudo_labels_by(self) -> str | None:
-        """SHA-256 of the teacher's file whose labels training takes; None where it takes none."""
-        record = self.index.pseudo_teacher() if self.pseudo_confidence is not None else None
-        return None if record is None else str(record.get("teacher_sha256"))
 
     def prepare_data(self) -> None:
         """Prepares a raw tree; once, on one process of each node."""
@@ -161,6 +157,8 @@ class SafetripDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
+            record = self.index.pseudo_teacher() if self.pseudo_confidence is not None else None
+            self.pseudo_labels_by = None if record is None else record["teacher_sha256"]
             self._warn_of_confidence(self._samples("train"), "min_confidence", self.min_confidence)
         self._warn_of_confidence(self._samples("val"), "val_min_confidence", self.val_min_confidence)
 

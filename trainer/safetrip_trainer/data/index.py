@@ -223,6 +223,8 @@ class PreparedIndex:
         if not self.pseudo_record.is_file():
             return None
         record: dict[str, Any] = read_json(self.pseudo_record)
+        if not (isinstance(record, dict) and isinstance(record.get("teacher_sha256"), str)):
+            raise DatasetError(f"{self.pseudo_record}: damaged; run 'trainer pseudo-label --overwrite' again")
         return record
 
 
