@@ -161,16 +161,20 @@ class Pipeline:
             failure = self.failed(flight, error)
             raise failure from failure.__cause__
 
-    def run(self, frame: NDArray[np.uint8], captured: int | None, timeout: float | None) -> Prediction:
-        """One frame, waited for in the calling thread."""
-        timeout = seconds(timeout)
+    def _begin(self, frame: NDArray[np.uint8], captured: int | None, timeout: float | None) -> Flight:
+        """A slot for a frame that fits."""
         self.check_frame(frame)
         begun = time.monotonic_ns()
         captured = begun if captured is None else capture_time(captured, begun)
-        flight = Flight(self.new_id(), self.acquire(timeout), begun, captured)
+        return Flight(self.new_id(), self.acquire(timeout), begun, captured)
+
+    def run(self, frame: NDArray[np.uint8], captured: int | None, timeout: float | None) -> Prediction:
+        """One frame, waited for in the calling thread."""
+        timeout = seconds(timeout)
+        flight = self._begin(frame, captured, timeout)
         try:
             self.launch(flight, frame, borrow=True)
-            rest = None if timeout is None else max(0.0, timeout - (time.monotonic_ns() - begun) / 1e9)
+            rest = None if timeout is None else max(0.0, timeout - (time.monotonic_ns() - flight.begun) / 1e9)
             if self._wait(flight, rest):
                 prediction = self.arrived(flight)
                 self.stats.add(prediction.timing)
@@ -209,10 +213,7 @@ class Pipeline:
 
     def submit(self, frame: NDArray[np.uint8], captured: int | None, timeout: float | None) -> Ticket:
         """One frame, copied and launched; the delivery thread settles the ticket."""
-        self.check_frame(frame)
-        begun = time.monotonic_ns()
-        captured = begun if captured is None else capture_time(captured, begun)
-        return self.start(Flight(self.new_id(), self.acquire(seconds(timeout)), begun, captured), frame)
+        return self.start(self._begin(frame, captured, seconds(timeout)), frame)
 
     def start(self, flight: Flight, frame: NDArray[np.uint8]) -> Ticket:
         """Load (a slot's own `frame` without a copy), launch, have the delivery thread settle the ticket."""

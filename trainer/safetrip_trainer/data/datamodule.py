@@ -20,7 +20,7 @@ from safetrip_trainer.data.dataset import SafetripDataset
 from safetrip_trainer.data.index import HEADER_FILE, PreparedIndex, Sample
 from safetrip_trainer.data.loader import SampleLoader
 from safetrip_trainer.data.not_prepared import beside
-from safetrip_trainer.data.raw_tree import make_ready
+from safetrip_trainer.data.raw_tree import prepare_tree, warn_of_more
 from safetrip_trainer.data.sampler import BalancedBatchSampler, BalancedOrder, ShardSampler
 from safetrip_trainer.data.source import PlaneSource, TreeSource
 from safetrip_trainer.data.statistics import total_pixels
@@ -139,8 +139,12 @@ class SafetripDataModule(L.LightningDataModule):
     def prepare_data(self) -> None:
         """Prepares a raw tree; once, on one process of each node."""
         folder = self.prepared_folder
-        if isinstance(folder, Path):  # where `root` is no prepared set itself
-            make_ready(Path(self.root), folder)
+        if not isinstance(folder, Path):
+            return  # `root` is a prepared set itself
+        if (folder / HEADER_FILE).is_file():
+            warn_of_more(Path(self.root), self.index)
+        else:
+            prepare_tree(Path(self.root), folder)
 
     def _source(self) -> PlaneSource:
         """What training reads: the cache, or the tree where there is none."""

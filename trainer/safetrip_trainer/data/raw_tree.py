@@ -7,42 +7,41 @@ from collections import Counter
 from pathlib import Path
 
 from safetrip_trainer.data.files import read_json
-from safetrip_trainer.data.index import HEADER_FILE, PreparedIndex
+from safetrip_trainer.data.index import PreparedIndex
 from safetrip_trainer.data.tree import scan_tree, top_folders
 
-__all__ = ["make_ready"]
+__all__ = ["prepare_tree", "warn_of_more"]
 
 logger = logging.getLogger(__name__)
 
 _NAMED = 3
 
 
-def make_ready(root: Path, prepared: Path) -> None:
-    """Prepares the tree at `root` to `prepared`; where that was done before, names what the tree has since.
+def prepare_tree(root: Path, prepared: Path) -> None:
+    """Prepares the tree at `root` to `prepared`; DatasetError where it is none, or none of it is usable."""
+    from safetrip_trainer.data.prepare import prepare
+
+    top_folders(root)  # no tree at all is said by itself
+    logger.info("%s is a raw tree: preparing it to %s", root, prepared)
+    prepare(root, prepared)
+
+
+def warn_of_more(root: Path, index: PreparedIndex) -> None:
+    """Names what the tree at `root` has by now that `index`, made from it, does not know.
 
     Prepared again it might be split in another way: that is for people to decide.
-
-    Raises:
-        DatasetError: `root` is no tree, or nothing in it is usable.
     """
-    if not (prepared / HEADER_FILE).is_file():
-        from safetrip_trainer.data.prepare import prepare
-
-        top_folders(root)  # no tree at all is said by itself
-        logger.info("%s is a raw tree: preparing it to %s", root, prepared)
-        prepare(root, prepared)
-        return
-    more = _folders_with_more(root, PreparedIndex.load(prepared, root)) if root.is_dir() else []
+    more = _folders_with_more(root, index) if root.is_dir() else []
     if more:
         others = f" and {len(more) - _NAMED} more folders" if len(more) > _NAMED else ""
         logger.warning(
             "%s lacks samples that %s has by now (%s): `trainer prepare %s --out %s`, with the options it "
             "was made with, takes them in",
-            prepared,
+            index.prepared,
             root,
             ", ".join(more[:_NAMED]) + others,
             root,
-            prepared,
+            index.prepared,
         )
 
 
